@@ -1,0 +1,133 @@
+"""Triton's shell around the song pipeline: tensors in, events out."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from pipeline import facts
+from pipeline.bls import TritonMeter, TritonModels
+from pipeline.denoiser import Denoiser
+from pipeline.errors import CANCELLED, FAULT, SongError, invalid
+from pipeline.events import Answer, Audio, Done, Event, Latents, Progress, to_json
+from pipeline.length import SAMPLE_RATE
+from pipeline.metrics import AUDIO_SECONDS, SONGS, SONGS_IN_FLIGHT, watch_loop_lag
+from pipeline.plan import plan_song
+from pipeline.request import parse_json, read_song
+from pipeline.song import Caller, Studio, sing
+from pipeline.tokens import PromptTokenizer
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+class TritonPythonModel:
+    """The `acestep` model."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Reads the facts of the served models. Errors: RuntimeError on numpy 2, which this stub corrupts silently."""
+        if not np.__version__.startswith("1."):
+            raise RuntimeError(f"numpy {np.__version__} does not work with Triton's Python stub: install numpy 1.26.4")
+        parameters = json.loads(args["model_config"])["parameters"]
+        self._songs_in_flight = int(parameters["songs_in_flight"]["string_value"])
+        budget = int(parameters["dit_token_budget"]["string_value"])
+        here = Path(__file__).parent
+        served = facts.load(here / "models")
+        self._tokenizer = PromptTokenizer(here / "tokenizer" / "tokenizer.json")
+        self._meter = TritonMeter()
+        models = TritonModels(self._meter)
+        self._studio = Studio(models, served, {
+            name: Denoiser(lambda call, name=name: models.velocity(name, call), budget)  # type: ignore[misc]
+            for name in served.dits
+        })
+        self._lag: asyncio.Task[None] | None = None
+
+    async def execute(self, requests: list[Any]) -> None:
+        """Serves each request on the stub's event loop; returns when all of them are through."""
+        if self._lag is None:
+            self._lag = asyncio.create_task(watch_loop_lag(self._meter))
+        await asyncio.gather(*(self._serve(request) for request in requests))
+
+    async def _serve(self, request: Any) -> None:
+        sender = request.get_response_sender()
+        try:
+            body = parse_json(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
+            match body.get("kind", "song"):
+                case "song":
+                    await self._sing(request, body, sender)
+                case "describe":
+                    _send(sender, Answer(self._describe()))
+                case "ping":
+                    _send(sender, Answer())
+                case kind:
+                    raise invalid("kind", f"must be one of song, describe, ping, not {json.dumps(kind)}")
+        except SongError as error:
+            _send_error(sender, error)
+        except Exception as error:
+            # The log gets the trace; the caller one line without the server's paths.
+            pb_utils.Logger.log_error(f"song failed: {error!r}")
+            _send_error(sender, SongError(FAULT, f"internal error ({type(error).__name__})"))
+
+    async def _sing(self, request: Any, body: dict[str, Any], sender: Any) -> None:
+        for name in ("src_audio", "reference_audio"):
+            if pb_utils.get_input_tensor_by_name(request, name) is not None:
+                raise invalid(name, "is not built yet")
+        wish = read_song({"kind": "song", **body})
+        plan = await asyncio.to_thread(plan_song, wish, self._studio.served, self._tokenizer)
+
+        async def send(event: Event) -> None:
+            if isinstance(event, Audio):
+                # Copies two megabytes: not on the loop that all songs share.
+                await asyncio.to_thread(_send, sender, event)
+                self._meter.add(AUDIO_SECONDS, event.pcm.shape[1] / SAMPLE_RATE)
+            else:
+                _send(sender, event)
+
+        def report(progress: Progress) -> None:
+            _send(sender, progress)
+
+        outcome = str(CANCELLED)
+        self._meter.add(SONGS_IN_FLIGHT, 1)
+        try:
+            await sing(plan, self._studio, Caller(send, report, sender.is_cancelled))
+            outcome = "done"
+        except Exception as error:
+            outcome = str(error.status if isinstance(error, SongError) else FAULT)
+            raise
+        finally:
+            self._meter.add(SONGS_IN_FLIGHT, -1)
+            self._meter.add(SONGS, 1, outcome=outcome)
+
+    def _describe(self) -> dict[str, Any]:
+        served = self._studio.served
+        return {
+            "default": served.default,
+            "embedded": served.embedded,
+            "models": [dict(dit.facts) for dit in served.dits.values()],
+            "capacity": self._songs_in_flight,
+            "lm": None,
+            "sample_rate": SAMPLE_RATE,
+        }
+
+
+def _send(sender: Any, event: Event) -> None:
+    tensors = [pb_utils.Tensor("event", np.array([to_json(event)], np.object_))]
+    if isinstance(event, Audio):
+        tensors.append(pb_utils.Tensor("pcm", event.pcm))
+    if isinstance(event, Latents):
+        tensors.append(pb_utils.Tensor("latents", np.ascontiguousarray(event.latents)))
+    # The last event carries the final flag itself: streaming clients do not get an empty final response.
+    flags = FINAL if isinstance(event, Done | Answer) else 0
+    sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=flags)
+
+
+def _send_error(sender: Any, error: SongError) -> None:
+    code = {400: pb_utils.TritonError.INVALID_ARG, 499: pb_utils.TritonError.CANCELLED,
+            503: pb_utils.TritonError.UNAVAILABLE}.get(error.status, pb_utils.TritonError.INTERNAL)
+    failure = pb_utils.TritonError(error.line(), code)
+    sender.send(pb_utils.InferenceResponse(output_tensors=[], error=failure), flags=FINAL)

@@ -1,0 +1,39 @@
+"""Which tracks share the next DiT call: pure policy, no arrays.
+
+A track is one item of one song on its way through the sampler. A call costs rows × longest row, because shorter rows
+are padded; the budget bounds that cost in DiT tokens (patches of two frames) and with it the time of a step.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+
+class Waiting(Protocol):
+    """What the policy needs to know of a track."""
+
+    @property
+    def tokens(self) -> int:
+        """Length of the track's row in DiT tokens, padding included."""
+
+
+Track = TypeVar("Track", bound=Waiting)
+
+# A row may be padded to at most this many times its own length: beyond it, sharing costs more than it saves.
+MAX_PADDING = 2.0
+
+
+def pick(waiting: Iterable[Track], budget: int) -> list[Track]:
+    """The tracks of the next call, oldest first.
+
+    The oldest always goes, whatever it costs, so nothing starves. A younger one joins when the grown call stays
+    within the budget and no row is padded beyond twice its length.
+    """
+    call: list[Track] = []
+    longest = shortest = 0
+    for track in waiting:
+        grown, shrunk = max(longest, track.tokens), min(shortest or track.tokens, track.tokens)
+        fits = (len(call) + 1) * grown <= budget and grown <= MAX_PADDING * shrunk
+        if not call or fits:
+            call.append(track)
+            longest, shortest = grown, shrunk
+    return call

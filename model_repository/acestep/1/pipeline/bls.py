@@ -1,0 +1,91 @@
+"""Triton's side of the seams: models called by business-logic scripting, metrics on Triton's port."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+from .errors import FAULT, NOT_READY, SongError
+from .metrics import DIT_BYTES, DIT_CALLS, DIT_ROWS, METRICS, Meter, Metric
+from .models import Condition, DitCall, Floats
+from .tokens import TokenIds
+
+# What Triton 2.51 says of a model whose process died, that is loading, or that is not there.
+_AWAY = ("is not healthy", "not ready", "unknown model", "is not found", "unavailable", "unloading")
+
+
+class TritonMeter:
+    """A Meter on Triton's custom metrics."""
+
+    def __init__(self) -> None:
+        kinds = {"counter": pb_utils.MetricFamily.COUNTER, "gauge": pb_utils.MetricFamily.GAUGE,
+                 "histogram": pb_utils.MetricFamily.HISTOGRAM}
+        self._families = {
+            metric.name: pb_utils.MetricFamily(name=metric.name, description=metric.help, kind=kinds[metric.kind])
+            for metric in METRICS
+        }
+        self._series: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
+
+    def add(self, metric: Metric, amount: float, **labels: str) -> None:
+        """See Meter."""
+        key = (metric.name, tuple(sorted(labels.items())))
+        if key not in self._series:
+            extra = {"buckets": list(metric.buckets)} if metric.buckets else {}
+            self._series[key] = self._families[metric.name].Metric(labels=labels, **extra)
+        if metric.kind == "histogram":
+            self._series[key].observe(amount)
+        else:
+            self._series[key].increment(amount)
+
+
+class TritonModels:
+    """Models served by the same Triton."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    async def condition(self, dit: str, prompt: TokenIds, lyrics: TokenIds, timbre: Floats) -> Condition:
+        """See Models."""
+        hidden, mask = await _infer(
+            f"{dit}-conditioning",
+            {
+                "prompt_ids": prompt.ids[None], "prompt_mask": np.ones((1, len(prompt.ids)), np.bool_),
+                "lyric_ids": lyrics.ids[None], "lyric_mask": np.ones((1, len(lyrics.ids)), np.bool_),
+                "refer_latents": np.ascontiguousarray(timbre[None]),
+            },
+            ("encoder_hidden_states", "encoder_mask"),
+        )
+        return Condition(hidden[0][mask[0]])
+
+    async def velocity(self, dit: str, call: DitCall) -> Floats:
+        """See Models."""
+        inputs = vars(call)
+        (velocity,) = await _infer(f"{dit}-dit", inputs, ("velocity",))
+        self._meter.add(DIT_CALLS, 1, model=dit)
+        self._meter.add(DIT_ROWS, len(call.timestep), model=dit)
+        self._meter.add(DIT_BYTES, sum(array.nbytes for array in inputs.values()) + velocity.nbytes, model=dit)
+        return velocity
+
+    async def decode(self, latents: Floats) -> Floats:
+        """See Models."""
+        (audio,) = await _infer("vae_decoder", {"latents": np.ascontiguousarray(latents[None])}, ("audio",))
+        first: Floats = audio[0]
+        return first
+
+
+async def _infer(
+    model: str, inputs: Mapping[str, npt.NDArray[Any]], outputs: tuple[str, ...]
+) -> list[npt.NDArray[Any]]:
+    """One call of another model of this server. Errors: 503 when it is away, 500 when it fails."""
+    response = await pb_utils.InferenceRequest(
+        model_name=model,
+        requested_output_names=list(outputs),
+        inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
+    ).async_exec()
+    if response.has_error():
+        text = response.error().message()
+        status = NOT_READY if any(word in text.lower() for word in _AWAY) else FAULT
+        raise SongError(status, f"model {model} {'is not available' if status == NOT_READY else 'failed'}: {text}")
+    return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]

@@ -1,0 +1,29 @@
+"""The one error of the pipeline: a status and one line."""
+
+from typing import Final
+
+INVALID: Final = 400
+CANCELLED: Final = 499
+FAULT: Final = 500
+NOT_READY: Final = 503
+
+
+class SongError(Exception):
+    """A song cannot be made.
+
+    `status` says whose turn it is: 400 the caller's (the text begins with the field's name), 499 the caller left,
+    500 ours, 503 a part is missing or starting and the same request may be sent again.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+    def line(self) -> str:
+        """The error as Triton carries it: streaming clients lose Triton's own code, so the text begins with ours."""
+        return f"[{self.status}] {' '.join(str(self).split())}"
+
+
+def invalid(field: str, rule: str) -> SongError:
+    """The error for a field that breaks a rule."""
+    return SongError(INVALID, f"{field}: {rule}")

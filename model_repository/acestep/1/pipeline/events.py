@@ -1,0 +1,98 @@
+"""What a song tells while it is made: typed events, as JSON text plus at most one tensor."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .prompts import Metadata
+
+Tensor = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Described:
+    """The song's metadata; always first."""
+
+    type: ClassVar[str] = "metadata"
+    metadata: Metadata
+
+    def fields(self) -> dict[str, Any]:
+        return asdict(self.metadata)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` parts of a phase (condition, denoise, decode) are through."""
+
+    type: ClassVar[str] = "progress"
+    phase: str
+    done: int
+    total: int
+
+    def fields(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """An item's finished latents, float32 [frames, 64]; only if asked for."""
+
+    type: ClassVar[str] = "latents"
+    item: int
+    latents: Tensor
+
+    def fields(self) -> dict[str, Any]:
+        return {"item": self.item}
+
+
+@dataclass(frozen=True)
+class Audio:
+    """The next samples of an item, float32 [2, n] at 48 kHz before gain; `offset` continues the item's last event."""
+
+    type: ClassVar[str] = "audio"
+    item: int
+    offset: int
+    pcm: Tensor
+
+    def fields(self) -> dict[str, Any]:
+        return {"item": self.item, "offset": self.offset, "samples": self.pcm.shape[1]}
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end; carries what the caller needs to reproduce and to write the files (peaks before gain, per item)."""
+
+    type: ClassVar[str] = "done"
+    model: str
+    seeds: tuple[int, ...]
+    duration: float
+    schedule: tuple[float, ...]
+    peaks: tuple[float, ...]
+    timings: dict[str, float]
+    metadata: Metadata
+    notes: tuple[str, ...] = field(default=())
+
+    def fields(self) -> dict[str, Any]:
+        return asdict(self) | {"steps": len(self.schedule)}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The one event of a request that makes no song (describe, ping)."""
+
+    type: ClassVar[str] = "done"
+    body: dict[str, Any] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, Any]:
+        return self.body
+
+
+Event = Described | Progress | Latents | Audio | Done | Answer
+
+
+def to_json(event: Event) -> bytes:
+    """The event's JSON text, its type first."""
+    return json.dumps({"type": event.type, **event.fields()}, ensure_ascii=False).encode()

@@ -1,0 +1,106 @@
+"""Song requests: the JSON contract, checked, as a frozen dataclass."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from .errors import INVALID, SongError, invalid
+
+SCHEMA: dict[str, Any] = json.loads((Path(__file__).parent.parent / "request.schema.json").read_text())
+_VALIDATOR = Draft202012Validator(SCHEMA)
+_TYPE_WORDS = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false",
+               "array": "a list", "null": "null"}
+
+
+@dataclass(frozen=True)
+class SongRequest:
+    """One song as asked for; field by field as in request.schema.json."""
+
+    model: str | None
+    task: str
+    caption: str
+    lyrics: str
+    vocal_language: str
+    instrumental: bool
+    bpm: int | None
+    key_scale: str
+    time_signature: str
+    duration: float | None
+    instruction: str
+    seeds: tuple[int, ...]
+    steps: int | None
+    shift: float
+    timesteps: tuple[float, ...] | None
+    infer_method: str
+    guidance_scale: float
+    use_adg: bool
+    cfg_interval: tuple[float, float]
+    wanted: frozenset[str]
+
+
+def parse_json(text: bytes | str) -> dict[str, Any]:
+    """The request tensor's JSON object. Errors: 400 when it is not an object or holds NaN or Infinity."""
+    try:
+        body = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise SongError(INVALID, f"request: must be a JSON object ({error})") from None
+    if not isinstance(body, dict):
+        raise SongError(INVALID, "request: must be a JSON object")
+    return body
+
+
+def read_song(body: Mapping[str, Any]) -> SongRequest:
+    """The request with defaults filled in. Errors: 400 naming the first field that breaks the schema."""
+    error = next(iter(sorted(_VALIDATOR.iter_errors(body), key=lambda e: list(map(str, e.absolute_path)))), None)
+    if error is not None:
+        raise invalid(*_explain(error, body))
+    value = {name: body.get(name, rule.get("default")) for name, rule in SCHEMA["properties"].items()}
+    start, end = value["cfg_interval"]
+    if start > end:
+        raise invalid("cfg_interval", "start must not be above end")
+    return SongRequest(
+        **{name: value[name] for name in (
+            "model", "task", "caption", "lyrics", "vocal_language", "instrumental", "bpm", "key_scale",
+            "time_signature", "duration", "instruction", "steps", "shift", "infer_method", "guidance_scale", "use_adg",
+        )},
+        seeds=tuple(value["seeds"]),
+        timesteps=None if value["timesteps"] is None else tuple(value["timesteps"]),
+        cfg_interval=(start, end),
+        wanted=frozenset(value["return"]),
+    )
+
+
+def _explain(error: ValidationError, body: Mapping[str, Any]) -> tuple[str, str]:
+    """Field and rule of a schema violation, in words that name the allowed range."""
+    field = str(error.absolute_path[0]) if error.absolute_path else "request"
+    rule: dict[str, Any] = error.schema  # type: ignore[assignment]
+    each = "each must" if len(error.absolute_path) > 1 else "must"
+    match error.validator:
+        case "minimum" | "maximum":
+            return field, f"{each} be between {rule['minimum']} and {rule['maximum']}"
+        case "enum":
+            return field, f"{each} be one of {', '.join(str(v) or '(empty)' for v in rule['enum'])}"
+        case "const":
+            return field, f"{each} be {rule['const']}"
+        case "type":
+            allowed = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
+            return field, f"{each} be {' or '.join(_TYPE_WORDS[name] for name in allowed)}"
+        case "maxLength":
+            return field, f"{each} have at most {rule['maxLength']} characters"
+        case "minItems" | "maxItems":
+            return field, f"must have {rule['minItems']} to {rule['maxItems']} entries"
+        case "additionalProperties":
+            extra = sorted(set(body) - set(rule["properties"]))
+            return extra[0], "is not a field of a song request"
+        case "required":
+            return "kind", "is missing"
+    return field, f"breaks the rule {error.validator}"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")

@@ -1,0 +1,55 @@
+"""Which tracks share a DiT call."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from pipeline.batcher import pick
+
+
+@dataclass(frozen=True)
+class Track:
+    name: str
+    tokens: int
+
+
+def names(tokens, budget):
+    return [track.name for track in pick([Track(chr(97 + i), n) for i, n in enumerate(tokens)], budget)]
+
+
+def test_all_that_fit_go_together():
+    assert names([100, 100, 100], 300) == ["a", "b", "c"]
+
+
+def test_padding_counts():
+    # Two rows of 160 fit; a third would make 3 × 160.
+    assert names([100, 160, 100], 400) == ["a", "b"]
+
+
+def test_a_younger_one_that_fits_passes_one_that_does_not():
+    assert names([100, 900, 100], 300) == ["a", "c"]
+
+
+def test_nobody_is_padded_beyond_twice_its_length():
+    assert names([100, 250, 150], 10_000) == ["a", "c"]
+
+
+def test_the_oldest_always_goes():
+    assert names([9_000, 10], 100) == ["a"]
+
+
+def test_nothing_waits_nothing_goes():
+    assert names([], 100) == []
+
+
+def test_any_queue_is_served_in_order_of_age_within_the_budget():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        queue = [Track(f"{i:02}", int(n)) for i, n in enumerate(rng.integers(1, 800, rng.integers(1, 20)))]
+        budget = int(rng.integers(100, 4_000))
+        call = pick(queue, budget)
+        assert call[0] is queue[0]
+        assert all(a.name < b.name for a, b in pairwise(call))
+        longest = max(track.tokens for track in call)
+        assert len(call) == 1 or len(call) * longest <= budget
+        assert longest <= 2 * min(track.tokens for track in call)

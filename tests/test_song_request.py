@@ -1,0 +1,68 @@
+"""The song contract: what the pipeline takes, and what it says of the rest."""
+
+import json
+
+import pytest
+from pipeline.errors import SongError
+from pipeline.request import SCHEMA, parse_json, read_song
+
+BAD = [
+    ({"duration": 9.9}, "duration: must be between 10 and 600"),
+    ({"duration": 601}, "duration: must be between 10 and 600"),
+    ({"duration": "long"}, "duration: must be a number or null"),
+    ({"bpm": 29}, "bpm: must be between 30 and 300"),
+    ({"bpm": 120.5}, "bpm: must be a whole number or null"),
+    ({"steps": 0}, "steps: must be between 1 and 200"),
+    ({"shift": 0.9}, "shift: must be between 1 and 5"),
+    ({"seeds": []}, "seeds: must have 1 to 8 entries"),
+    ({"seeds": [1] * 9}, "seeds: must have 1 to 8 entries"),
+    ({"seeds": [2**32]}, "seeds: each must be between -1 and 4294967295"),
+    ({"seeds": [1, "x"]}, "seeds: each must be a whole number"),
+    ({"task": "sing"}, "task: must be one of text2music, cover, repaint, lego, extract, complete"),
+    ({"time_signature": "5"}, "time_signature: must be one of (empty), 2, 3, 4, 6"),
+    ({"infer_method": "heun"}, "infer_method: must be one of ode, sde"),
+    ({"caption": "x" * 2001}, "caption: must have at most 2000 characters"),
+    ({"lyrics": "x" * 8001}, "lyrics: must have at most 8000 characters"),
+    ({"guidance_scale": 31}, "guidance_scale: must be between 0 and 30"),
+    ({"cfg_interval": [0.7, 0.2]}, "cfg_interval: start must not be above end"),
+    ({"cfg_interval": [0, 1.5]}, "cfg_interval: each must be between 0 and 1"),
+    ({"instrumental": 1}, "instrumental: must be true or false"),
+    ({"return": ["everything"]}, "return: each must be one of latents"),
+    ({"tempo": 3}, "tempo: is not a field of a song request"),
+    ({"v": 2}, "v: must be 1"),
+]
+
+
+@pytest.mark.parametrize(("change", "line"), BAD, ids=[f"{next(iter(c))}-{i}" for i, (c, _) in enumerate(BAD)])
+def test_bad_fields_are_named_with_their_range(change, line):
+    with pytest.raises(SongError) as caught:
+        read_song({"kind": "song"} | change)
+    assert (caught.value.status, str(caught.value)) == (400, line)
+
+
+def test_every_field_has_a_bad_value_here_or_any_text_is_good():
+    tried = {next(iter(change)) for change, _ in BAD}
+    free = {"kind", "model", "vocal_language", "key_scale", "instruction", "use_adg", "timesteps"}
+    assert set(SCHEMA["properties"]) - tried == free
+
+
+def test_missing_fields_take_the_schema_s_default():
+    song = read_song({"kind": "song"})
+    assert (song.task, song.seeds, song.shift, song.infer_method, song.steps) == ("text2music", (-1,), 3.0, "ode", None)
+
+
+def test_every_default_is_valid():
+    defaults = {name: rule["default"] for name, rule in SCHEMA["properties"].items() if "default" in rule}
+    assert read_song({"kind": "song"} | defaults) == read_song({"kind": "song"})
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"null", b"{", b'{"duration": NaN}', b'{"shift": Infinity}', b"\xff"])
+def test_what_is_no_json_object_is_a_400(text):
+    with pytest.raises(SongError, match=r"request: must be a JSON object") as caught:
+        parse_json(text)
+    assert caught.value.status == 400
+    assert "\n" not in caught.value.line()
+
+
+def test_a_json_object_comes_through():
+    assert parse_json(json.dumps({"caption": "雨 🌧"})) == {"caption": "雨 🌧"}
