@@ -1,0 +1,60 @@
+"""The models that can be asked for, as the pipeline's `describe` reports them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """One DiT: what requests may ask of it, and what its audio is."""
+
+    name: str
+    aliases: tuple[str, ...]
+    is_turbo: bool
+    tasks: tuple[str, ...]
+    max_steps: int
+    default_steps: int
+    audio_is_noise: bool
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Model:
+        return cls(
+            name=facts["name"], aliases=tuple(facts["aliases"]), is_turbo=facts["is_turbo"],
+            tasks=tuple(facts["tasks"]), max_steps=facts["steps"]["max"], default_steps=facts["steps"]["default"],
+            audio_is_noise=facts["audio_is_noise"],
+        )
+
+    def triton_models(self) -> tuple[str, ...]:
+        """The Triton models that exist for this DiT alone."""
+        return (f"{self.name}-dit", f"{self.name}-condition", f"{self.name}-conditioning")
+
+
+SHARED_TRITON_MODELS = ("text_encoder", "lyric_embedding", "vae_decoder", "acestep")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything a `describe` event says; `capacity` is the number of songs that the pipeline takes at a time."""
+
+    models: tuple[Model, ...]
+    default: str
+    capacity: int
+    lm: str | None
+
+    @classmethod
+    def from_describe(cls, event: Mapping[str, Any]) -> Catalogue:
+        models = tuple(Model.from_facts(facts) for facts in event["models"])
+        return cls(models, event["default"], event["capacity"], event["lm"])
+
+    def find(self, name: str | None) -> Model | None:
+        """The model with that name or alias; None asks for the default one."""
+        wanted = self.default if name is None else name
+        exact = (model for model in self.models if model.name == wanted)
+        return next(exact, None) or next((model for model in self.models if wanted in model.aliases), None)
+
+    def triton_models(self) -> tuple[str, ...]:
+        """All Triton models that songs need."""
+        return SHARED_TRITON_MODELS + tuple(name for model in self.models for name in model.triton_models())

@@ -1,0 +1,81 @@
+"""A job and its states: queued -> running -> succeeded | failed; running -> queued when its worker is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING}),
+    State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.QUEUED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+}
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be made: the pipeline's song request, the file format, and remarks for the result.
+
+    `song` has every field of the pipeline's request schema, seeds drawn, so a second attempt gives the same song.
+    """
+
+    song: Mapping[str, Any]
+    audio_format: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running job is: `done` of `total` in a phase such as "denoise"."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class AudioFile:
+    """One file that we made: `path` is the public value that clients send back, `file` its name in the audio folder."""
+
+    path: str
+    file: str
+    audio_format: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as stored. Times are Unix seconds; `position` is 1 for the next of the queue and 0 when not queued."""
+
+    id: str
+    state: State
+    work: Work
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    position: int = 0
+    attempts: int = 0
+    progress: Progress | None = None
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    error_code: str | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to a running job; `token` grows with every claim, so that a late worker's writes are refused."""
+
+    job: Job
+    owner: str
+    token: int

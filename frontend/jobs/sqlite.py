@@ -1,0 +1,224 @@
+"""The job store on one SQLite file: one thread, write-ahead log, every commit on disk before it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .job import MAX_ATTEMPTS, AudioFile, Claim, Job, Progress, State, Work
+from .store import JobStore, LeaseLost, QueueFull, Stats
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+# Entry n brings a database of user_version n to n + 1; entries are never edited, only added.
+MIGRATIONS = (
+    """
+    CREATE TABLE job (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'succeeded', 'failed')),
+        work TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        started_at REAL,
+        finished_at REAL,
+        not_before REAL NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        lease_owner TEXT,
+        lease_token INTEGER NOT NULL DEFAULT 0,
+        lease_until REAL NOT NULL DEFAULT 0,
+        progress TEXT,
+        result TEXT,
+        error TEXT,
+        error_code TEXT,
+        CHECK ((state = 'running') = (lease_owner IS NOT NULL)),
+        CHECK ((state IN ('succeeded', 'failed')) = (finished_at IS NOT NULL))
+    ) STRICT;
+    CREATE INDEX job_by_state ON job (state, seq);
+    CREATE INDEX job_by_end ON job (finished_at) WHERE started_at IS NOT NULL AND finished_at IS NOT NULL;
+    CREATE TABLE audio (
+        path TEXT PRIMARY KEY,
+        file TEXT NOT NULL UNIQUE,
+        audio_format TEXT NOT NULL,
+        job_id TEXT NOT NULL REFERENCES job (id)
+    ) STRICT;
+    """,
+)
+_POSITION = "CASE state WHEN 'queued' THEN (SELECT count(*) FROM job q WHERE q.state = 'queued' AND q.seq <= job.seq) END"
+_JOB = f"SELECT job.*, {_POSITION} AS position FROM job"
+_HELD = "id = :id AND state = 'running' AND lease_owner = :owner AND lease_token = :token"
+
+
+class SqliteJobStore(JobStore):
+    """See JobStore. `clock` gives Unix seconds; several processes may share the file."""
+
+    def __init__(self, clock: Clock = time.time) -> None:
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
+        self._open = False
+        self._db: sqlite3.Connection
+
+    @classmethod
+    async def open(cls, path: Path, clock: Clock = time.time) -> SqliteJobStore:
+        """Open or create the database; its folder must exist."""
+        store = cls(clock)
+        await store._run(lambda: store._connect(path))
+        return store
+
+    async def submit(self, work: Work, limit: int) -> Job:
+        job_id = str(uuid.uuid4())
+
+        def insert() -> Job:
+            with self._transaction() as db:
+                (waiting,) = db.execute("SELECT count(*) FROM job WHERE state = 'queued'").fetchone()
+                if waiting >= limit:
+                    raise QueueFull
+                db.execute("INSERT INTO job (id, state, work, created_at) VALUES (?, 'queued', ?, ?)",
+                           (job_id, _to_json(asdict(work)), self._clock()))
+                return _job(db.execute(f"{_JOB} WHERE id = ?", (job_id,)).fetchone())
+
+        return await self._run(insert)
+
+    async def get(self, job_id: str) -> Job | None:
+        row = await self._run(lambda: self._db.execute(f"{_JOB} WHERE id = ?", (job_id,)).fetchone())
+        return None if row is None else _job(row)
+
+    async def list(self, limit: int) -> Sequence[Job]:
+        rows = await self._run(
+            lambda: self._db.execute(f"{_JOB} ORDER BY seq DESC LIMIT ?", (limit,)).fetchall())
+        return [_job(row) for row in rows]
+
+    async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
+        def take() -> Claim | None:
+            now = self._clock()
+            with self._transaction() as db:
+                db.execute(
+                    "UPDATE job SET state = 'failed', finished_at = :now, lease_owner = NULL, error_code = 'lost',"
+                    " error = :error WHERE state = 'running' AND lease_until <= :now AND attempts >= :most",
+                    {"now": now, "most": MAX_ATTEMPTS, "error": f"the worker was lost on each of {MAX_ATTEMPTS} attempts"})
+                row = db.execute(
+                    "UPDATE job SET state = 'running', started_at = :now, attempts = attempts + 1, progress = NULL,"
+                    " lease_owner = :owner, lease_token = lease_token + 1, lease_until = :until WHERE seq ="
+                    " (SELECT min(seq) FROM job WHERE (state = 'queued' AND not_before <= :now)"
+                    " OR (state = 'running' AND lease_until <= :now)) RETURNING *, NULL AS position",
+                    {"now": now, "owner": owner, "until": now + lease_seconds}).fetchone()
+            return None if row is None else Claim(_job(row), owner, row["lease_token"])
+
+        return await self._run(take)
+
+    async def renew(self, claim: Claim, lease_seconds: float) -> None:
+        await self._write(claim, "lease_until = :until", until=self._clock() + lease_seconds)
+
+    async def progress(self, claim: Claim, progress: Progress) -> None:
+        await self._write(claim, "progress = :progress", progress=_to_json(asdict(progress)))
+
+    async def finish(self, claim: Claim, result: Mapping[str, Any], files: Sequence[AudioFile]) -> None:
+        rows = [(file.path, file.file, file.audio_format, claim.job.id) for file in files]
+        await self._write(
+            claim, "state = 'succeeded', finished_at = :now, lease_owner = NULL, result = :result", rows,
+            now=self._clock(), result=_to_json(result))
+
+    async def fail(self, claim: Claim, error: str, code: str) -> None:
+        await self._write(
+            claim, "state = 'failed', finished_at = :now, lease_owner = NULL, error = :error, error_code = :code",
+            now=self._clock(), error=error, code=code)
+
+    async def release(self, claim: Claim, *, delay: float = 0.0, forgive: bool = False) -> None:
+        await self._write(
+            claim, "state = 'queued', started_at = NULL, lease_owner = NULL, progress = NULL, not_before = :later,"
+            " attempts = attempts - :forgiven", later=self._clock() + delay, forgiven=int(forgive))
+
+    async def release_all(self, owner: str) -> int:
+        return await self._run(lambda: self._db.execute(
+            "UPDATE job SET state = 'queued', started_at = NULL, lease_owner = NULL, progress = NULL,"
+            " attempts = attempts - 1 WHERE state = 'running' AND lease_owner = ?", (owner,)).rowcount)
+
+    async def find_audio(self, path: str) -> AudioFile | None:
+        row = await self._run(lambda: self._db.execute("SELECT * FROM audio WHERE path = ?", (path,)).fetchone())
+        return None if row is None else AudioFile(row["path"], row["file"], row["audio_format"])
+
+    async def stats(self, window: int) -> Stats:
+        def read() -> Stats:
+            return Stats(*self._db.execute(
+                "SELECT (SELECT count(*) FROM job WHERE state = 'queued'), (SELECT count(*) FROM job WHERE state ="
+                " 'running'), (SELECT avg(seconds) FROM (SELECT finished_at - started_at AS seconds FROM job WHERE"
+                " started_at IS NOT NULL AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?))",
+                (window,)).fetchone())
+
+        return await self._run(read)
+
+    async def close(self) -> None:
+        if self._open:
+            self._open = False
+            await self._run(self._db.close)
+        self._thread.shutdown(wait=False)
+
+    async def _write(
+        self, claim: Claim, change: str, files: Sequence[tuple[str, str, str, str]] = (), **values: object
+    ) -> None:
+        """One fenced UPDATE: it happens only while the claim holds."""
+        values |= {"id": claim.job.id, "owner": claim.owner, "token": claim.token}
+
+        def update() -> None:
+            with self._transaction() as db:
+                if db.execute(f"UPDATE job SET {change} WHERE {_HELD}", values).rowcount != 1:
+                    raise LeaseLost
+                db.executemany("INSERT INTO audio (path, file, audio_format, job_id) VALUES (?, ?, ?, ?)", files)
+
+        await self._run(update)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _connect(self, path: Path) -> None:
+        if sqlite3.sqlite_version_info < (3, 37):
+            raise RuntimeError(f"SQLite 3.37 or newer is needed, this Python has {sqlite3.sqlite_version}")
+        self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
+        self._open = True
+        self._db.row_factory = sqlite3.Row
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            self._db.execute(f"PRAGMA {pragma}")
+        with self._transaction() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise RuntimeError(f"{path.name} was written by a newer version of this program")
+            for script in MIGRATIONS[version:]:
+                for statement in filter(str.strip, script.split(";")):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _job(row: sqlite3.Row) -> Job:
+    work = json.loads(row["work"])
+    progress = row["progress"]
+    return Job(
+        id=row["id"], state=State(row["state"]), work=Work(work["song"], work["audio_format"], tuple(work["notes"])),
+        created_at=row["created_at"], started_at=row["started_at"], finished_at=row["finished_at"],
+        position=row["position"] or 0, attempts=row["attempts"],
+        progress=None if progress is None else Progress(**json.loads(progress)),
+        result=None if row["result"] is None else json.loads(row["result"]),
+        error=row["error"], error_code=row["error_code"],
+    )
+
+
+def _to_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

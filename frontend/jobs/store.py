@@ -1,0 +1,75 @@
+"""What the rest of the frontend needs of a job store; tests/test_job_store.py is the contract every store passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .job import AudioFile, Claim, Job, Progress, Work
+
+
+class QueueFull(Exception):
+    """As many jobs wait as may wait."""
+
+
+class LeaseLost(Exception):
+    """The claim no longer holds: its lease ran out and the job was given to another worker, or was ended."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Jobs that wait and run, and the mean run time of recent jobs in seconds (None before the first has finished)."""
+
+    queued: int
+    running: int
+    average_seconds: float | None
+
+
+class JobStore(Protocol):
+    """Jobs that survive the process. Every write with a claim raises LeaseLost when the claim no longer holds."""
+
+    async def submit(self, work: Work, limit: int) -> Job:
+        """Queue a new job, unless `limit` jobs wait already (QueueFull); atomic."""
+
+    async def get(self, job_id: str) -> Job | None:
+        """The job with its place in the queue."""
+
+    async def list(self, limit: int) -> Sequence[Job]:
+        """The newest jobs, newest first."""
+
+    async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
+        """The oldest job that may run now, leased: a queued one whose delay is over, or one whose lease ran out.
+
+        A job whose lease ran out on its last attempt fails instead.
+        """
+
+    async def renew(self, claim: Claim, lease_seconds: float) -> None:
+        """Hold the job for another `lease_seconds` from now."""
+
+    async def progress(self, claim: Claim, progress: Progress) -> None:
+        """Record where the job is."""
+
+    async def finish(self, claim: Claim, result: Mapping[str, Any], files: Sequence[AudioFile]) -> None:
+        """Succeed with a result; the files become known to `find_audio` in the same transaction."""
+
+    async def fail(self, claim: Claim, error: str, code: str) -> None:
+        """Fail with one line of text and a short code."""
+
+    async def release(self, claim: Claim, *, delay: float = 0.0, forgive: bool = False) -> None:
+        """Give the job back to its place in the queue, for no earlier than `delay` seconds from now.
+
+        `forgive`: the attempt does not count.
+        """
+
+    async def release_all(self, owner: str) -> int:
+        """Give back everything that `owner` has claimed, uncounted; returns how many jobs that were."""
+
+    async def find_audio(self, path: str) -> AudioFile | None:
+        """The file whose public path is exactly `path`."""
+
+    async def stats(self, window: int) -> Stats:
+        """Counts, and the mean run time of the last `window` finished jobs."""
+
+    async def close(self) -> None:
+        """Release what the store holds; idempotent."""
