@@ -1,6 +1,7 @@
 """Decoder chunks cover a song once, each frame with its whole receptive field around it."""
 
 import pytest
+
 from pipeline.chunks import CORE_FRAMES, cut_chunks
 from pipeline.length import padded, song_length
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from pipeline.noise import draw_normal
 
 PINNED = [0.5705069303512573, -0.053967978805303574, -1.2329131364822388, 1.0675673484802246, 2.075198173522949]

@@ -2,6 +2,7 @@
 
 import pytest
 from diffusers import AceStepPipeline
+
 from pipeline.prompts import INSTRUCTIONS, Metadata, bare_caption, caption_prompt, lyric_prompt, sung_lyrics
 
 SONGS = [

@@ -1,6 +1,7 @@
 """Timestep schedules are the documented ones."""
 
 import pytest
+
 from pipeline.errors import SongError
 from pipeline.schedule import TURBO_VALUES, custom_schedule, shifted, turbo_schedule
 

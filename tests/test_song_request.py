@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from pipeline.errors import SongError
 from pipeline.request import SCHEMA, parse_json, read_song
 

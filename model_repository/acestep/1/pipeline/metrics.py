@@ -44,3 +44,17 @@ async def watch_loop_lag(meter: Meter) -> None:
         begin = time.perf_counter()
         await asyncio.sleep(LAG_INTERVAL)
         meter.add(LOOP_LAG, max(0.0, time.perf_counter() - begin - LAG_INTERVAL))
+
+
+def describe_metrics() -> str:
+    """docs/metrics.md."""
+    rows = [f"| `{m.name}` | {m.kind} | {', '.join(m.labels) or '-'} | {m.help} |" for m in METRICS]
+    return "\n".join([
+        "# Metrics", "",
+        "Written by `make docs` from `model_repository/acestep/1/pipeline/metrics.py`. Served on Triton's metrics port",
+        "(`/metrics`, 18002) beside Triton's own `nv_inference_*` families.", "",
+        "| name | kind | labels | meaning |", "| --- | --- | --- | --- |", *rows])
+
+
+if __name__ == "__main__":
+    print(describe_metrics())
