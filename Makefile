@@ -7,10 +7,11 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 VENV := .venv
 PY := $(VENV)/bin/python
+PERF := build/tools/perf_analyzer/perf_analyzer
 READY := $(VENV)/installed-$(shell cksum requirements.lock | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run song export test test-slow lint bench docs clean
+.PHONY: help setup run song export tools test test-slow lint bench docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,10 +39,20 @@ song: $(READY) ## make song PROMPT="soft piano" [LYRICS= DURATION=30 FORMAT=mp3 
 export: $(READY) ## checkpoint to Triton repository, without starting anything
 	@$(PY) -m export $(if $(CHECKPOINTS),--checkpoints "$$CHECKPOINTS") $(if $(MODEL),--models "$$MODEL")
 
-test: $(READY) ## all tests but the long counts; may run beside a running stack
+tools: $(PERF) ## NVIDIA's perf_analyzer, in build/tools
+
+# The last client wheel that carries the binary; the two libraries it misses are the server's own.
+$(PERF): | $(READY)
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --upgrade --target build/tools/tritonclient tritonclient==2.50.0
+	@mkdir -p $(@D)
+	@ln -sf $(CURDIR)/$(VENV)/lib/python3.*/site-packages/nvidia_pytriton.libs/libb64-*.so.0d $(@D)/libb64.so.0d
+	@ln -sf $(CURDIR)/$(VENV)/lib/python3.*/site-packages/nvidia_pytriton.libs/libcudart-*.so.12.* $(@D)/libcudart.so.12
+	@ln -sf ../tritonclient/bin/perf_analyzer $@
+
+test: $(READY) $(PERF) ## all tests but the long counts; may run beside a running stack
 	@$(PY) -m pytest -m "not slow"
 
-test-slow: $(READY) ## the long counts
+test-slow: $(READY) $(PERF) ## the long counts
 	@$(PY) -m pytest -m slow
 
 lint: $(READY) ## ruff and mypy

@@ -1,0 +1,128 @@
+"""The step loop: who shares a call, who leaves, and what nobody notices."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from pipeline.denoiser import Denoiser, Track
+from pipeline.errors import NOT_READY, SongError
+from pipeline.models import Condition, DitCall
+
+
+def track(seed=1, frames=200, slots=20, schedule=(1.0, 0.5), on_step=lambda step: None):
+    rng = np.random.default_rng(seed)
+    return Track(
+        rng.standard_normal((frames, 64), np.float32), rng.standard_normal((frames, 128), np.float32),
+        Condition(rng.standard_normal((slots, 8), np.float32)), schedule, on_step)
+
+
+class Dit:
+    """A velocity that is a formula: per row, from that row's valid inputs alone."""
+
+    def __init__(self):
+        self.calls: list[DitCall] = []
+
+    async def __call__(self, call: DitCall) -> np.ndarray:
+        self.calls.append(DitCall(*(array.copy() for array in vars(call).values())))
+        await asyncio.sleep(0)
+        weight = (call.encoder_hidden_states.sum(2) * call.encoder_mask).sum(1)[:, None, None]
+        source = call.context_latents[..., :64]
+        return call.hidden_states * call.timestep[:, :, None] + np.float32(0.01) * weight + source
+
+
+def expected(item: Track) -> np.ndarray:
+    x = item.latents
+    for t, t_next in zip(item.schedule, (*item.schedule[1:], 0.0), strict=True):
+        v = x * np.float32(t) + np.float32(0.01) * item.condition.hidden.sum(1).sum() + item.context[:, :64]
+        x = x - v * np.float32(t - t_next)
+    return x
+
+
+async def test_rows_of_other_lengths_share_a_call():
+    tracks = [track(1, 200, 20), track(2, 131, 33), track(3, 256, 7, (0.9, 0.6, 0.3))]
+    wanted = [expected(item) for item in tracks]
+    dit = Dit()
+    denoiser = Denoiser(dit, 10_000)
+    results = await asyncio.gather(*(denoiser.denoise(item) for item in tracks))
+    for result, want in zip(results, wanted, strict=True):
+        np.testing.assert_allclose(result, want, rtol=1e-4, atol=1e-4)
+    assert [len(call.timestep) for call in dit.calls] == [3, 3, 1]
+    first = dit.calls[0]
+    assert first.hidden_states.shape == (3, 256, 64)
+    assert first.encoder_mask.shape == (3, 64)
+    assert first.latent_mask.sum(1).tolist() == [200, 131, 256]
+    assert first.encoder_mask.sum(1).tolist() == [20, 33, 7]
+    assert not first.hidden_states[1, 131:].any()
+    assert dit.calls[2].hidden_states.shape == (1, 256, 64)
+    assert dit.calls[2].timestep[0, 0] == np.float32(0.3)
+
+
+async def test_a_track_joins_between_steps():
+    dit = Dit()
+    denoiser = Denoiser(dit, 10_000)
+    later: list[asyncio.Task] = []
+    first = track(1, schedule=(1.0, 0.8, 0.6, 0.4))
+    first.on_step = lambda step: later.append(asyncio.create_task(denoiser.denoise(track(2)))) if step == 2 else None
+    await denoiser.denoise(first)
+    await asyncio.gather(*later)
+    sizes = [len(call.timestep) for call in dit.calls]
+    assert sizes[:2] == [1, 1]
+    assert 2 in sizes
+
+
+async def test_leaving_ends_one_track_alone():
+    def leave(step):
+        raise SongError(499, "the song was cancelled")
+
+    dit = Dit()
+    denoiser = Denoiser(dit, 10_000)
+    stays = track(1)
+    want = expected(stays)
+    left, kept = await asyncio.gather(
+        denoiser.denoise(track(2, on_step=leave)), denoiser.denoise(stays), return_exceptions=True)
+    assert isinstance(left, SongError)
+    np.testing.assert_allclose(kept, want, rtol=1e-4, atol=1e-4)
+    assert [len(call.timestep) for call in dit.calls] == [2, 1]
+
+
+async def test_a_cancelled_waiter_frees_its_row():
+    dit = Dit()
+    denoiser = Denoiser(dit, 10_000)
+    task = asyncio.create_task(denoiser.denoise(track(2, schedule=tuple(np.linspace(1, 0.01, 1000)))))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    calls = len(dit.calls)
+    await asyncio.sleep(0.01)
+    assert len(dit.calls) <= calls + 1
+
+
+async def test_a_failing_call_fails_its_rows_and_the_loop_lives_on():
+    async def broken(call):
+        if len(call.timestep) == 2:
+            raise SongError(NOT_READY, "model x-dit is not available")
+        return np.zeros_like(call.hidden_states)
+
+    denoiser = Denoiser(broken, 10_000)
+    results = await asyncio.gather(
+        denoiser.denoise(track(1)), denoiser.denoise(track(2)), return_exceptions=True)
+    assert [getattr(result, "status", None) for result in results] == [503, 503]
+    assert (await denoiser.denoise(track(3))).shape == (200, 64)
+
+
+async def test_the_budget_bounds_a_call_and_everybody_ends():
+    dit = Dit()
+    denoiser = Denoiser(dit, 300)
+    results = await asyncio.gather(*(denoiser.denoise(track(i, frames=200)) for i in range(5)))
+    assert len(results) == 5
+    # 200 frames are padded to 256, which is 128 tokens: two rows in a budget of 300.
+    assert [len(call.timestep) for call in dit.calls] == [2, 2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("frames", [128, 129, 191, 192])
+async def test_rows_are_padded_to_buckets_even_alone(frames):
+    dit = Dit()
+    await Denoiser(dit, 1).denoise(track(frames=frames, slots=33))
+    assert dit.calls[0].hidden_states.shape == (1, 128 if frames == 128 else 192, 64)
+    assert dit.calls[0].encoder_hidden_states.shape == (1, 64, 8)
