@@ -45,6 +45,8 @@ class TritonPythonModel:
             name: Denoiser(lambda call, name=name: models.velocity(name, call), budget)  # type: ignore[misc]
             for name in served.dits
         })
+        # Songs beyond this many wait here, so that memory is bounded whoever calls.
+        self._places = asyncio.Semaphore(self._songs_in_flight)
         self._lag: asyncio.Task[None] | None = None
 
     async def execute(self, requests: list[Any]) -> None:
@@ -91,17 +93,20 @@ class TritonPythonModel:
         def report(progress: Progress) -> None:
             _send(sender, progress)
 
+        caller = Caller(send, report, sender.is_cancelled)
         outcome = str(CANCELLED)
-        self._meter.add(SONGS_IN_FLIGHT, 1)
-        try:
-            await sing(plan, self._studio, Caller(send, report, sender.is_cancelled))
-            outcome = "done"
-        except Exception as error:
-            outcome = str(error.status if isinstance(error, SongError) else FAULT)
-            raise
-        finally:
-            self._meter.add(SONGS_IN_FLIGHT, -1)
-            self._meter.add(SONGS, 1, outcome=outcome)
+        async with self._places:
+            self._meter.add(SONGS_IN_FLIGHT, 1)
+            try:
+                caller.check()
+                await sing(plan, self._studio, caller)
+                outcome = "done"
+            except Exception as error:
+                outcome = str(error.status if isinstance(error, SongError) else FAULT)
+                raise
+            finally:
+                self._meter.add(SONGS_IN_FLIGHT, -1)
+                self._meter.add(SONGS, 1, outcome=outcome)
 
     def _describe(self) -> dict[str, Any]:
         served = self._studio.served
