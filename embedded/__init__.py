@@ -1,0 +1,1 @@
+"""A real Triton Inference Server without Docker: launcher, supervisor and stand-ins for the official C++ backends."""
