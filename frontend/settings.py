@@ -115,8 +115,8 @@ TABLE: tuple[Setting, ...] = (
             "Assumed seconds per job until jobs have been measured.", low=0.001, high=86_400),
     Setting("avg_window", "ACESTEP_AVG_WINDOW", "whole", 50, "Finished jobs whose mean run time is the average.",
             low=1, high=10_000),
-    Setting("max_body_mb", "MAX_BODY_MB", "whole", 16,
-            "Largest request body in MiB; a larger one is answered with 413.", low=1, high=4096),
+    Setting("max_json_mb", "MAX_JSON_MB", "whole", 1,
+            "Largest JSON request body in MiB; a larger one is answered with 413.", low=1, high=64),
     Setting("lease_seconds", "JOB_LEASE_SECONDS", "number", 30.0,
             "A running job whose worker has not renewed its lease for this long is run again by another worker.",
             low=2, high=3600),
@@ -154,7 +154,7 @@ class Settings:
     queue_workers: int | None
     avg_job_seconds: float
     avg_window: int
-    max_body_mb: int
+    max_json_mb: int
     lease_seconds: float
     warnings: tuple[str, ...] = ()
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .job import MAX_ATTEMPTS, AudioFile, Claim, Job, Progress, State, Work
+from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Progress, State, Work
 from .store import JobStore, LeaseLost, QueueFull, Stats
 
 T = TypeVar("T")
@@ -53,7 +53,14 @@ MIGRATIONS = (
     ) STRICT;
     """,
 )
-_POSITION = "CASE state WHEN 'queued' THEN (SELECT count(*) FROM job q WHERE q.state = 'queued' AND q.seq <= job.seq) END"
+_MOVES = ", ".join(f"('{old}', '{new}')" for old, allowed in TRANSITIONS.items() for new in sorted(allowed))
+_GUARD = f"""
+    CREATE TEMP TRIGGER job_moves BEFORE UPDATE OF state ON main.job
+    WHEN old.state <> new.state AND (old.state, new.state) NOT IN (VALUES {_MOVES})
+    BEGIN SELECT RAISE(ABORT, 'no such move of a job'); END
+"""
+_WAITING = "(SELECT count(*) FROM job q WHERE q.state = 'queued' AND q.seq <= job.seq)"
+_POSITION = f"CASE state WHEN 'queued' THEN {_WAITING} END"
 _JOB = f"SELECT job.*, {_POSITION} AS position FROM job"
 _HELD = "id = :id AND state = 'running' AND lease_owner = :owner AND lease_token = :token"
 
@@ -100,11 +107,12 @@ class SqliteJobStore(JobStore):
     async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
         def take() -> Claim | None:
             now = self._clock()
+            error = f"the worker was lost on each of {MAX_ATTEMPTS} attempts"
             with self._transaction() as db:
                 db.execute(
                     "UPDATE job SET state = 'failed', finished_at = :now, lease_owner = NULL, error_code = 'lost',"
                     " error = :error WHERE state = 'running' AND lease_until <= :now AND attempts >= :most",
-                    {"now": now, "most": MAX_ATTEMPTS, "error": f"the worker was lost on each of {MAX_ATTEMPTS} attempts"})
+                    {"now": now, "most": MAX_ATTEMPTS, "error": error})
                 row = db.execute(
                     "UPDATE job SET state = 'running', started_at = :now, attempts = attempts + 1, progress = NULL,"
                     " lease_owner = :owner, lease_token = lease_token + 1, lease_until = :until WHERE seq ="
@@ -195,6 +203,7 @@ class SqliteJobStore(JobStore):
                 for statement in filter(str.strip, script.split(";")):
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        self._db.execute(_GUARD)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,51 @@
+"""What every app of ours does alike: one-line JSON, one shape of error, no traceback and no path to a client."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+
+from quart import Quart, Response
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from .errors import RequestError
+
+log = logging.getLogger(__name__)
+
+
+def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`value` as one line of JSON, keys in their own order (clients that grep rely on both)."""
+    body = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return Response(body, status, content_type="application/json", headers=dict(headers or {}))
+
+
+def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    return json_response({"detail": detail}, status, headers)
+
+
+def new_app(name: str, body_limit: int) -> Quart:
+    """A Quart app with our error answers; bodies above `body_limit` bytes are 413."""
+    app = Quart(name, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = body_limit
+    app.url_map.merge_slashes = False  # a redirect is no answer that a client of these APIs expects
+
+    async def refused(error: RequestError) -> Response:
+        return error_response(error.status, error.detail, error.headers)
+
+    async def framework_error(error: HTTPException) -> Response:
+        if isinstance(error, RequestEntityTooLarge):
+            return error_response(413, f"Request body too large: at most {body_limit} bytes")
+        headers = {}
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return error_response(error.code or 500, error.name, headers)
+
+    async def fault(error: Exception) -> Response:
+        log.error("unexpected error while answering a request", exc_info=error)
+        return error_response(500, "Internal server error")
+
+    app.register_error_handler(RequestError, refused)
+    app.register_error_handler(HTTPException, framework_error)
+    app.register_error_handler(Exception, fault)
+    return app

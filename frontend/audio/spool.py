@@ -1,0 +1,60 @@
+"""Raw samples on disk while a song is made: one file per item, so that memory does not grow with the song."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+CHANNELS = 2
+_ABANDONED_SECONDS = 24 * 3600
+
+
+class Spool:
+    """A folder with the samples of one attempt at a song; leaving the context deletes it.
+
+    Files hold float32, frame after frame, left before right. Disk work runs off the event loop.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._frames: dict[int, int] = {}
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._folder.mkdir, parents=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def write(self, item: int, offset: int, pcm: npt.NDArray[np.float32]) -> None:
+        """Append `pcm` [2, n] to an item; ValueError unless it begins at sample `offset` = what is there already."""
+        end = self._frames.get(item, 0)
+        if pcm.ndim != 2 or pcm.shape[0] != CHANNELS or offset != end:
+            raise ValueError(f"item {item}: samples {pcm.shape} at {offset} do not continue {end}")
+        await asyncio.to_thread(self._append, item, pcm)
+        self._frames[item] = offset + pcm.shape[1]
+
+    def file(self, item: int) -> Path:
+        return self._folder / f"{item}.f32"
+
+    def frames(self, item: int) -> int:
+        return self._frames.get(item, 0)
+
+    def _append(self, item: int, pcm: npt.NDArray[np.float32]) -> None:
+        with self.file(item).open("ab") as target:
+            target.write(np.ascontiguousarray(pcm.T, dtype="<f4").data)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a killed process left behind: spools that nobody has written to for a day."""
+    for old in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if old.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                shutil.rmtree(old)

@@ -1,0 +1,89 @@
+"""Jobs as the native API shows them: ten documented keys in the document's order, then ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from frontend.jobs.job import Job, State
+
+
+def record(job: Job, average_seconds: float, in_flight: int) -> dict[str, Any]:
+    """The body of GET /v1/jobs/{id}; `in_flight` songs run at a time, so that many places of the queue wait as one."""
+    queued = job.state is State.QUEUED
+    return {
+        "job_id": job.id,
+        "status": str(job.state),
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "queue_position": job.position,
+        "eta_seconds": math.ceil(job.position / in_flight) * average_seconds if queued else None,
+        "avg_job_seconds": average_seconds,
+        "result": None if job.result is None else result(job, job.result),
+        "error": job.error,
+        "error_code": job.error_code,
+        "progress": _progress(job),
+    }
+
+
+def result(job: Job, song: Mapping[str, Any]) -> dict[str, Any]:
+    """The `result` object of a job that succeeded, keys in the document's order."""
+    metadata = song["metadata"]
+    seconds = _tidy(song["duration"])
+    urls = [f"/v1/audio?path={quote(path, safe='')}" for path in song["audio"]]
+    known = {
+        "bpm": metadata.get("bpm"), "duration": seconds,
+        "keyscale": metadata.get("key_scale") or None, "timesignature": metadata.get("time_signature") or None,
+        "genres": None,
+    }
+    metas = {name: "N/A" if known[name] is None else known[name]
+             for name in ("bpm", "duration", "genres", "keyscale", "timesignature")}
+    metas |= {name: metadata[name] for name in ("caption", "lyrics") if metadata.get(name)}
+    return {
+        "first_audio_path": urls[0],
+        "second_audio_path": urls[1] if len(urls) > 1 else None,
+        "audio_paths": urls,
+        "generation_info": generation_info(job, song),
+        "status_message": "✅ Generation completed successfully!",
+        "seed_value": _seeds(song),
+        "metas": metas,
+        **known,
+        "lm_model": None,
+        "dit_model": song["model"],
+    }
+
+
+def generation_info(job: Job, song: Mapping[str, Any]) -> str:
+    """The document's three lines (count, total time, seeds), then what else is worth knowing of this song."""
+    count = len(song["audio"])
+    total = (job.finished_at or 0.0) - (job.started_at or 0.0)
+    schedule = ", ".join(f"{t:.4g}" for t in song["schedule"])
+    parts = ", ".join(f"{name} {song['timings'][name]:.1f}s" for name in ("condition", "denoise", "decode"))
+    return "\n".join((
+        f"🎵 Generated {count} audio{'s' if count > 1 else ''}",
+        f"⏱️ Total: {total:.1f}s",
+        f"🎲 Seeds: {_seeds(song)}",
+        f"Model: {song['model']}",
+        f"Schedule: {schedule}",
+        f"Time: {parts}",
+        *job.work.notes,
+        *song["notes"],
+    ))
+
+
+def _seeds(song: Mapping[str, Any]) -> str:
+    return ",".join(str(seed) for seed in song["seeds"])
+
+
+def _tidy(seconds: float) -> float | int:
+    """30 rather than 30.0, as the document shows it."""
+    return int(seconds) if float(seconds).is_integer() else seconds
+
+
+def _progress(job: Job) -> dict[str, Any] | None:
+    if job.state is not State.RUNNING or job.progress is None:
+        return None
+    return {"phase": job.progress.phase, "done": job.progress.done, "total": job.progress.total}

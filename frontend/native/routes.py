@@ -1,0 +1,89 @@
+"""Routes of the native API: thin, one line of thought each."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Quart, Response, request
+
+from frontend.answers import json_response, new_app
+from frontend.audio.serve import serve_file
+from frontend.errors import RequestError
+from frontend.services import Services
+
+from .body import parse_body
+from .record import record
+from .submission import NEEDS_LM, submission
+
+
+def create_app(services: Services) -> Quart:
+    """The app of the native API's port."""
+    app = new_app("native", services.settings.max_json_mb << 20)
+    app.register_blueprint(_native(services))
+    app.register_blueprint(_probes(services))
+    return app
+
+
+def _native(services: Services) -> Blueprint:
+    routes = Blueprint("native", __name__)
+
+    @routes.post("/v1/music/generate")
+    async def generate() -> Response:
+        body = parse_body(request.headers.get("Content-Type", ""), await request.get_data(as_text=False))
+        job = await services.submit(submission(body, services.require_catalogue()))
+        return json_response({"job_id": job.id, "status": str(job.state), "queue_position": job.position})
+
+    @routes.post("/v1/music/random")
+    async def random() -> Response:
+        raise RequestError(400, f"/v1/music/random {NEEDS_LM}")
+
+    @routes.get("/v1/jobs/<job_id>")
+    async def show_job(job_id: str) -> Response:
+        job = await services.store.get(job_id)
+        if job is None:
+            raise RequestError(404, "Job not found")
+        return json_response(record(job, await services.average_seconds(), services.in_flight()))
+
+    @routes.get("/v1/models")
+    async def models() -> Response:
+        catalogue = services.catalogue
+        listed = [] if catalogue is None else [
+            {
+                "name": model.name, "is_default": model.name == catalogue.default, "aliases": list(model.aliases),
+                "tasks": list(model.tasks), "audio_is_noise": model.audio_is_noise,
+            }
+            for model in catalogue.models
+        ]
+        return json_response({"models": listed, "default_model": None if catalogue is None else catalogue.default})
+
+    @routes.get("/v1/audio")
+    async def audio() -> Response:
+        path = request.args.get("path")
+        if not path:
+            raise RequestError(400, "path: is missing")
+        # Only ever compared with the paths of files that we made, never opened.
+        file = await services.store.find_audio(path)
+        if file is None:
+            raise RequestError(404, "Audio file not found")
+        return await serve_file(services.folders.audio / file.file, file.audio_format)
+
+    return routes
+
+
+def _probes(services: Services) -> Blueprint:
+    routes = Blueprint("probes", __name__)
+
+    @routes.get("/health")
+    async def health() -> Response:
+        return json_response({"status": "ok", "service": "ACE-Step API", "version": "1.0"})
+
+    @routes.get("/livez")
+    async def livez() -> Response:
+        return json_response({"status": "ok"})
+
+    @routes.get("/readyz")
+    async def readyz() -> Response:
+        missing = await services.missing_models()
+        if missing or services.catalogue is None:
+            return json_response({"status": "not ready", "missing": missing}, 503, {"Retry-After": "5"})
+        return json_response({"status": "ok", "models": [model.name for model in services.catalogue.models]})
+
+    return routes

@@ -1,0 +1,101 @@
+"""What both HTTP APIs stand on: the job store, the pipeline's client, its catalogue, and the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from typing import Self
+
+from .audio.spool import sweep
+from .catalogue import SHARED_TRITON_MODELS, Catalogue
+from .errors import RequestError
+from .jobs.job import Job, Work
+from .jobs.sqlite import SqliteJobStore
+from .jobs.store import JobStore, QueueFull
+from .settings import Settings
+from .songs.client import SongClient
+from .songs.errors import SongError
+from .worker import Folders, Workers
+
+log = logging.getLogger(__name__)
+_RETRY_SECONDS = 0.5
+_REFRESH_SECONDS = 30.0
+
+
+class Services:
+    """An async context: entering opens the store and starts to look for the pipeline, leaving gives all jobs back."""
+
+    store: JobStore
+    workers: Workers
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.songs = SongClient(settings.triton_url)
+        self.folders = Folders(spool=settings.state / "spool", audio=settings.state / "audio")
+        self.catalogue: Catalogue | None = None
+
+    async def __aenter__(self) -> Self:
+        for folder in (self.folders.spool, self.folders.audio):
+            folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(sweep, self.folders.spool)
+        self.store = await SqliteJobStore.open(self.settings.state / "jobs.sqlite")
+        self.workers = Workers(self.store, self.songs, self.folders, self.settings.lease_seconds)
+        self._refresh = asyncio.create_task(self._keep_catalogue(), name="catalogue")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._refresh.cancel()
+        await asyncio.gather(self._refresh, return_exceptions=True)
+        await self.workers.stop()
+        await self.store.close()
+        await self.songs.close()
+
+    def require_catalogue(self) -> Catalogue:
+        """The catalogue; 503 until the models have been ready once."""
+        if self.catalogue is None:
+            raise RequestError(503, "Models are not ready yet", {"Retry-After": "5"})
+        return self.catalogue
+
+    async def submit(self, work: Work) -> Job:
+        """Queue a job and wake a worker; 429 when the queue is full."""
+        try:
+            job = await self.store.submit(work, self.settings.queue_maxsize)
+        except QueueFull:
+            seconds = str(max(1, math.ceil(await self.average_seconds())))
+            raise RequestError(429, "Server busy: queue is full", {"Retry-After": seconds}) from None
+        self.workers.wake()
+        return job
+
+    async def average_seconds(self) -> float:
+        """Mean run time of recent jobs; the configured guess before the first."""
+        stats = await self.store.stats(self.settings.avg_window)
+        return self.settings.avg_job_seconds if stats.average_seconds is None else stats.average_seconds
+
+    def in_flight(self) -> int:
+        """How many songs run at a time here."""
+        if self.settings.queue_workers is not None:
+            return self.settings.queue_workers
+        return 1 if self.catalogue is None else max(1, self.catalogue.capacity)
+
+    async def missing_models(self) -> list[str]:
+        """Names of the Triton models that songs need and that are not ready now; empty means ready."""
+        try:
+            catalogue = Catalogue.from_describe(await self.songs.describe())
+        except SongError:
+            return await self.songs.models_missing(SHARED_TRITON_MODELS) or ["acestep"]
+        return await self.songs.models_missing(catalogue.triton_models())
+
+    async def _keep_catalogue(self) -> None:
+        """Ask until every model is ready for the first time, then start the workers and keep the catalogue fresh."""
+        while True:
+            with contextlib.suppress(SongError):
+                catalogue = Catalogue.from_describe(await self.songs.describe())
+                if self.catalogue is not None:
+                    self.catalogue = catalogue
+                elif not await self.songs.models_missing(catalogue.triton_models()):
+                    self.catalogue = catalogue
+                    self.workers.start(self.in_flight(), {model.name: model for model in catalogue.models})
+                    log.info("models ready: %s", ", ".join(model.name for model in catalogue.models))
+            await asyncio.sleep(_RETRY_SECONDS if self.catalogue is None else _REFRESH_SECONDS)

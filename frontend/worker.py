@@ -1,0 +1,174 @@
+"""Workers: each takes a job, has the pipeline make the song, writes its files and settles the job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .audio.encode import Tags, encode, gain
+from .audio.spool import Spool
+from .catalogue import Model
+from .jobs.job import MAX_ATTEMPTS, AudioFile, Claim, Progress
+from .jobs.store import JobStore, LeaseLost
+from .songs.client import SongClient
+from .songs.errors import SongError
+from .songs.events import Audio, Done, Step
+
+log = logging.getLogger(__name__)
+_PROGRESS_SECONDS = 0.5
+_IDLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where samples are spooled and finished files lie."""
+
+    spool: Path
+    audio: Path
+
+
+class Workers:
+    """As many jobs in flight as `start` says; what they hold is given back by `stop`."""
+
+    def __init__(self, store: JobStore, songs: SongClient, folders: Folders, lease_seconds: float) -> None:
+        self._store = store
+        self._songs = songs
+        self._folders = folders
+        self._lease_seconds = lease_seconds
+        self._owner = uuid.uuid4().hex
+        self._wake = asyncio.Semaphore(0)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._models: Mapping[str, Model] = {}
+
+    def start(self, count: int, models: Mapping[str, Model]) -> None:
+        """Begin to take jobs; `models` by name, for the files' tags."""
+        self._models = models
+        self._tasks = [asyncio.create_task(self._work(), name=f"worker {i}") for i in range(count)]
+
+    async def stop(self) -> None:
+        """Cancel the songs in flight and give their jobs back to the queue."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks and (count := await self._store.release_all(self._owner)):
+            log.info("gave %d running job(s) back to the queue", count)
+        self._tasks = []
+
+    def wake(self) -> None:
+        """Tell one idle worker that a job was submitted."""
+        self._wake.release()
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                claim = await self._store.claim(self._owner, self._lease_seconds)
+                if claim is not None:
+                    await self._settle(claim)
+                    continue
+            except Exception:
+                log.exception("a worker failed outside of a song; it goes on")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_IDLE_SECONDS):
+                    await self._wake.acquire()
+
+    async def _settle(self, claim: Claim) -> None:
+        """Run the job and record how it ended."""
+        try:
+            result, files = await self._run_leased(claim)
+            await self._store.finish(claim, result, files)
+        except LeaseLost:
+            log.warning("job %s: lease lost on attempt %d", claim.job.id, claim.job.attempts)
+        except SongError as error:
+            await self._give_up_or_back(claim, error)
+        except Exception:
+            log.exception("job %s: attempt %d failed", claim.job.id, claim.job.attempts)
+            await self._give_up_or_back(claim, SongError(500, "internal error"))
+
+    async def _give_up_or_back(self, claim: Claim, error: SongError) -> None:
+        """503 waits and does not count; a fault is tried again up to MAX_ATTEMPTS; the rest fails at once."""
+        delay = min(0.5 * 2**claim.token, 20.0)
+        again = error.status == 503 or (error.status == 500 and claim.job.attempts < MAX_ATTEMPTS)
+        log.warning("job %s: %s%s", claim.job.id, error, f"; again in {delay:g} s" if again else "")
+        with suppress(LeaseLost):
+            if again:
+                await self._store.release(claim, delay=delay, forgive=error.status == 503)
+            else:
+                code = {400: "invalid_request", 499: "cancelled"}.get(error.status, "generation_failed")
+                await self._store.fail(claim, error.text, code)
+
+    async def _run_leased(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
+        """Make the song while the lease is kept alive; a lost lease cancels it."""
+        song = asyncio.create_task(self._make(claim))
+        keeper = asyncio.create_task(self._keep(claim))
+        try:
+            await asyncio.wait((song, keeper), return_when=asyncio.FIRST_COMPLETED)
+            if keeper.done():
+                await keeper
+            return await song
+        finally:
+            song.cancel()
+            keeper.cancel()
+            await asyncio.gather(song, keeper, return_exceptions=True)
+
+    async def _keep(self, claim: Claim) -> None:
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            await self._store.renew(claim, self._lease_seconds)
+
+    async def _make(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
+        """Spool the song's samples, then write its files."""
+        async with Spool(self._folders.spool / f"{claim.job.id}-{claim.token}") as spool:
+            done = await self._listen(claim, spool)
+            await self._store.progress(claim, Progress("encode", 0, len(done.seeds)))
+            files = await asyncio.gather(*(self._write(claim, spool, done, i) for i in range(len(done.seeds))))
+        return _result(done, files), list(files)
+
+    async def _listen(self, claim: Claim, spool: Spool) -> Done:
+        """Events of the song: samples go to the spool, steps to the job's progress (at most two a second)."""
+        reported = 0.0
+        async with aclosing(self._songs.song(claim.job.work.song, claim.job.id)) as events:
+            async for event in events:
+                match event:
+                    case Audio(item, offset, pcm):
+                        await spool.write(item, offset, pcm)
+                    case Step(phase, k, n) if time.monotonic() - reported >= _PROGRESS_SECONDS:
+                        await self._store.progress(claim, Progress(phase, k, n))
+                        reported = time.monotonic()
+                    case Done():
+                        return event
+        raise SongError(500, "the song pipeline ended without a result")
+
+    async def _write(self, claim: Claim, spool: Spool, done: Done, item: int) -> AudioFile:
+        """One item's file, under a random name."""
+        if not spool.frames(item):
+            raise SongError(500, f"the song pipeline sent no audio for item {item}")
+        audio_format = claim.job.work.audio_format
+        name = f"{uuid.uuid4().hex}.{audio_format}"
+        tags = _tags(claim, done, item, self._models.get(done.model))
+        factor = gain(done.peaks[item])
+        await asyncio.to_thread(encode, spool.file(item), self._folders.audio / name, audio_format, factor, tags)
+        return AudioFile(path=f"/audio/{name}", file=name, audio_format=audio_format)
+
+
+def _tags(claim: Claim, done: Done, item: int, model: Model | None) -> Tags:
+    comment = f"AI-generated; model {done.model}; seed {done.seeds[item]}"
+    if model is not None and model.audio_is_noise:
+        comment += "; noise: the embedded test checkpoint has random weights"
+    title = " ".join(claim.job.work.song["caption"].split())[:100] or "Untitled"
+    return Tags(title=title, artist=f"ACE-Step ({done.model})", comment=comment)
+
+
+def _result(done: Done, files: Sequence[AudioFile]) -> dict[str, Any]:
+    """What a job's record keeps of a song, for every API to show in its own words."""
+    return {
+        "audio": [file.path for file in files], "model": done.model, "seeds": list(done.seeds),
+        "duration": done.duration, "schedule": list(done.schedule), "timings": dict(done.timings),
+        "notes": list(done.notes), "metadata": dict(done.metadata),
+    }
