@@ -1,0 +1,44 @@
+"""`python -m export`: a checkpoint goes in, a complete Triton model repository comes out."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .build import Request, export
+from .errors import ExportError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, the last line on stdout names the repository; or 2 with one line on stderr."""
+    options = _parser().parse_args(arguments)
+    request = Request(
+        build=options.build,
+        checkpoints=options.checkpoints,
+        models=tuple(name for name in options.models.split(",") if name),
+        precision=options.precision,
+    )
+    try:
+        repository = export(request, lambda line: print(f"export: {line}", flush=True))
+    except ExportError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # disk full, no permission
+        print(f"export: {error.strerror or error}: {error.filename or request.build}", file=sys.stderr)
+        return 2
+    print(f"repository: {repository}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser.add_argument(
+        "--checkpoints", type=Path, help="folder in upstream's layout (default: the embedded checkpoint)"
+    )
+    parser.add_argument("--models", default="", help="DiT folders there, separated by commas; the first is the default")
+    parser.add_argument("--precision", choices=("fp32",), default="fp32")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="where everything is built (default: build)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The VAE's decoder for export: latents in the pipeline's layout, weight norm folded into the weights."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import remove_weight_norm
+
+from .graph import BATCH, Case, Graph
+
+FRAMES = torch.export.Dim("frames", min=1, max=16384)
+
+
+class Decoder(nn.Module):
+    """OobleckDecoder on [B, T, 64] latents."""
+
+    def __init__(self, decoder: Any) -> None:
+        super().__init__()
+        self.source = _without_weight_norm(copy.deepcopy(decoder))
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.source(latents.transpose(1, 2)))
+
+
+def _without_weight_norm(module: nn.Module) -> nn.Module:
+    for layer in module.modules():
+        if hasattr(layer, "weight_g"):
+            remove_weight_norm(layer)
+    return module.requires_grad_(False)
+
+
+def decoder(vae: Any) -> Graph:
+    """latents [B, T, 64] -> audio [B, 2, 1920 T]."""
+    channels = vae.config.decoder_input_channels
+    return Graph(
+        module=Decoder(vae.decoder).eval(),
+        example={"latents": torch.randn(2, 12, channels, generator=torch.Generator().manual_seed(0))},
+        outputs=("audio",),
+        axes={"latents": {0: BATCH, 1: FRAMES}},
+        cases=lambda: _cases(vae, channels),
+    )
+
+
+def _cases(vae: Any, channels: int) -> Iterator[Case]:
+    for batch, frames in ((1, 1), (1, 77), (3, 30)):
+        random = torch.Generator().manual_seed(frames)
+        latents = torch.randn(batch, frames, channels, generator=random)
+        audio = vae.decoder(latents.transpose(1, 2))
+        yield Case(f"batch {batch}, {frames} frames", {"latents": latents}, {"audio": audio})
