@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from embedded import song_request
 from embedded.refusal import Refusal
 from frontend.settings import SettingsError, add_arguments, read_dotenv, resolve
 
@@ -53,7 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def song(arguments: argparse.Namespace) -> int:
     """Makes one song and writes its file."""
-    raise Refusal("not built yet")
+    from embedded.song import make
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return make(arguments)
+    except KeyboardInterrupt:
+        print("embedded: song cancelled", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument("--no-frontend", action="store_true", help="Triton and its supervisor alone")
     add_arguments(runner)
     runner.set_defaults(work=run)
+    singer = commands.add_parser("song", help="make one song, starting the stack for it if none is up")
+    song_request.add_arguments(singer)
+    singer.set_defaults(work=song)
     return parser
 
 

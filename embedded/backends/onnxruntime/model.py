@@ -170,7 +170,7 @@ class TritonPythonModel:
 
     def _open(self, config: dict[str, Any], args: dict[str, str]) -> None:
         if int(np.__version__.split(".")[0]) >= 2:
-            raise ConfigError(f"numpy {np.__version__}: Triton's stub corrupts tensors with numpy 2, install numpy 1.26.4")
+            raise ConfigError(f"numpy {np.__version__} corrupts tensors in Triton's stub: install numpy 1.26.4")
         for field in NOT_HERE:
             if config.get(field):
                 raise ConfigError(f"{field} is not available in the embedded server")

@@ -1,0 +1,92 @@
+"""`python -m embedded song`: one song from the terminal, over the native HTTP API."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tqdm import tqdm
+
+from embedded.borrowed_stack import borrow
+from embedded.refusal import Refusal
+from embedded.song_request import body, format_of, free_name
+from frontend.settings import read_dotenv, resolve
+
+POLL = 0.25
+Job = dict[str, Any]
+
+
+def make(arguments: argparse.Namespace) -> int:
+    """Makes the song and writes its file; Refusal with the service's own words if it fails."""
+    audio_format = arguments.format or format_of(arguments.out) or "mp3"
+    out = arguments.out or free_name(Path("songs"), arguments.prompt, audio_format)
+    if arguments.url:
+        return _make_at(arguments.url.rstrip("/"), body(arguments, audio_format), out)
+    settings = resolve({}, os.environ, read_dotenv(Path(".env")))
+    with borrow(settings, lambda text: print(text, file=sys.stderr, flush=True)) as api:
+        return _make_at(api, body(arguments, audio_format), out)
+
+
+def _make_at(api: str, fields: dict[str, Any], out: Path) -> int:
+    started = time.monotonic()
+    try:
+        with httpx.Client(base_url=api, timeout=60) as client:
+            job_id = _answer(client.post("/v1/music/generate", json=fields))["job_id"]
+            job = _wait(client, job_id)
+            if job["status"] != "succeeded":
+                raise Refusal(f"the song failed: {job.get('error') or 'no reason given'}")
+            _download(client, job["result"]["first_audio_path"], out)
+    except httpx.HTTPError as error:
+        raise Refusal(f"no answer from {api}: {error}") from None
+    result = job["result"]
+    print(f"{out}  ({fields['audio_duration']:g} s by {result['dit_model']}, seed {result['seed_value']}, "
+          f"made in {time.monotonic() - started:.1f} s)")
+    return 0
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    """The JSON of a good answer; Refusal with the service's text otherwise."""
+    if response.is_success:
+        return dict(response.json())
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.text[:300]
+    raise Refusal(f"the service refused ({response.status_code}): {detail}")
+
+
+def _wait(client: httpx.Client, job_id: str) -> Job:
+    """The job when it has ended, with a progress bar meanwhile (none where stderr is no terminal)."""
+    with tqdm(total=1, desc="queued", disable=None, leave=False, bar_format="{desc:>10} {bar:40} {n}/{total}") as bar:
+        while True:
+            job = _answer(client.get(f"/v1/jobs/{job_id}"))
+            if job["status"] not in ("queued", "running"):
+                return job
+            progress = job.get("progress") or {"phase": job["status"], "done": 0, "total": 1}
+            bar.set_description_str(progress["phase"], refresh=False)
+            bar.total, bar.n = max(1, progress["total"]), progress["done"]
+            bar.refresh()
+            time.sleep(POLL)
+
+
+def _download(client: httpx.Client, path: str, out: Path) -> None:
+    """Writes the audio file whole or not at all."""
+    part = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with client.stream("GET", path) as response, part.open("wb") as file:
+            if not response.is_success:
+                response.read()
+                _answer(response)
+            for piece in response.iter_bytes():
+                file.write(piece)
+        part.replace(out)
+    except OSError as error:
+        raise Refusal(f"cannot write {out}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
