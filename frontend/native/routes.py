@@ -27,7 +27,7 @@ def _native(services: Services) -> Blueprint:
 
     @routes.post("/v1/music/generate")
     async def generate() -> Response:
-        body = parse_body(request.headers.get("Content-Type", ""), await request.get_data(as_text=False))
+        body = parse_body(request.headers.get("Content-Type", ""), await request.get_data(True, False, False))
         job = await services.submit(submission(body, services.require_catalogue()))
         return json_response({"job_id": job.id, "status": str(job.state), "queue_position": job.position})
 

@@ -1,0 +1,286 @@
+"""The contract of a job store: queue order and bound, leases, fencing, attempts, durability."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from frontend.jobs.job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Progress, State, Work
+from frontend.jobs.sqlite import SqliteJobStore
+from frontend.jobs.store import LeaseLost, QueueFull
+
+WORK = Work({"caption": "música 🎵", "lyrics": "a\x00b", "seeds": [1, 2]}, "mp3", ("a note",))
+FILES = (AudioFile("/audio/one.mp3", "one.mp3", "mp3"), AudioFile("/audio/two.mp3", "two.mp3", "mp3"))
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_700_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite"])
+async def open_store(request, tmp_path, clock):
+    """Opens the store under test; every call sees the same jobs, as another process would."""
+    opened = []
+
+    async def open_one():
+        assert request.param == "sqlite"
+        opened.append(await SqliteJobStore.open(tmp_path / "jobs.sqlite", clock))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        await store.close()
+
+
+@pytest.fixture
+async def store(open_store):
+    return await open_store()
+
+
+async def submit(store, count=1, limit=100):
+    return [await store.submit(WORK, limit) for _ in range(count)]
+
+
+async def test_a_job_goes_its_way(store, clock):
+    job = await store.submit(WORK, 10)
+    assert (job.state, job.position, job.created_at, job.work) == (State.QUEUED, 1, clock.now, WORK)
+    assert await store.get(job.id) == job
+    clock.now += 2
+    claim = await store.claim("w", 30)
+    assert claim.job == replace(job, state=State.RUNNING, position=0, started_at=clock.now, attempts=1)
+    await store.progress(claim, Progress("denoise", 3, 8))
+    assert (await store.get(job.id)).progress == Progress("denoise", 3, 8)
+    clock.now += 5
+    await store.finish(claim, {"seeds": [1, 2]}, FILES)
+    done = await store.get(job.id)
+    assert (done.state, done.finished_at, done.result) == (State.SUCCEEDED, clock.now, {"seeds": [1, 2]})
+    assert done.error is None
+    assert await store.claim("w", 30) is None
+
+
+async def test_failure_is_kept(store):
+    [job] = await submit(store)
+    await store.fail(await store.claim("w", 30), "no such luck", "unlucky")
+    failed = await store.get(job.id)
+    assert (failed.state, failed.error, failed.error_code, failed.result) == (
+        State.FAILED, "no such luck", "unlucky", None)
+
+
+async def test_unknown_job(store):
+    assert await store.get("no such id") is None
+
+
+async def test_oldest_first_with_positions(store):
+    jobs = await submit(store, 3)
+    assert [job.position for job in jobs] == [1, 2, 3]
+    assert (await store.claim("w", 30)).job.id == jobs[0].id
+    assert [(await store.get(job.id)).position for job in jobs] == [0, 1, 2]
+    assert [job.id for job in await store.list(2)] == [jobs[2].id, jobs[1].id]
+
+
+async def test_the_bound_counts_waiting_jobs_only(store):
+    await submit(store, 2, limit=2)
+    with pytest.raises(QueueFull):
+        await store.submit(WORK, 2)
+    assert len(await store.list(10)) == 2, "a refused job leaves no trace"
+    await store.claim("w", 30)
+    await store.submit(WORK, 2)
+
+
+async def test_the_bound_holds_under_concurrent_submissions(open_store):
+    stores = [await open_store() for _ in range(3)]
+    results = await asyncio.gather(
+        *(store.submit(WORK, 5) for _ in range(5) for store in stores), return_exceptions=True)
+    assert sum(isinstance(result, QueueFull) for result in results) == 10
+    assert (await stores[0].stats(50)).queued == 5
+
+
+async def test_no_job_is_claimed_twice(open_store):
+    stores = [await open_store() for _ in range(3)]
+    await submit(stores[0], 10)
+    claims = await asyncio.gather(*(store.claim(f"w{i}", 30) for i in range(5) for store in stores))
+    ids = [claim.job.id for claim in claims if claim is not None]
+    assert len(ids) == len(set(ids)) == 10
+
+
+async def test_a_lease_keeps_others_away_until_it_ends(store, clock):
+    await submit(store)
+    claim = await store.claim("a", 30)
+    clock.now += 29
+    assert await store.claim("b", 30) is None
+    await store.renew(claim, 30)
+    clock.now += 29
+    assert await store.claim("b", 30) is None
+    clock.now += 1
+    assert (await store.claim("b", 30)).job.attempts == 2
+
+
+@pytest.mark.parametrize("late", ["renew", "progress", "finish", "fail", "release"])
+@pytest.mark.parametrize("owner", ["a", "b"])
+async def test_a_worker_that_lost_its_lease_changes_nothing(store, clock, late, owner):
+    [job] = await submit(store)
+    old = await store.claim("a", 30)
+    clock.now += 31
+    new = await store.claim(owner, 30)
+    assert new.token > old.token
+    before = await store.get(job.id)
+    arguments = {"renew": (30,), "progress": (Progress("decode", 1, 2),), "finish": ({}, FILES),
+                 "fail": ("late", "late"), "release": ()}[late]
+    with pytest.raises(LeaseLost):
+        await getattr(store, late)(old, *arguments)
+    assert await store.get(job.id) == before
+    assert await store.find_audio(FILES[0].path) is None
+    await store.finish(new, {}, FILES)
+    with pytest.raises(LeaseLost):
+        await store.fail(new, "after the end", "late")
+
+
+async def test_a_worker_whose_lease_ended_may_go_on_while_nobody_took_the_job(store, clock):
+    await submit(store)
+    claim = await store.claim("a", 30)
+    clock.now += 31
+    await store.finish(claim, {}, ())
+
+
+async def test_a_released_job_keeps_its_place_and_waits_its_delay(store, clock):
+    jobs = await submit(store, 2)
+    claim = await store.claim("w", 30)
+    await store.progress(claim, Progress("denoise", 1, 8))
+    await store.release(claim, delay=10)
+    back = await store.get(jobs[0].id)
+    assert (back.state, back.position, back.attempts) == (State.QUEUED, 1, 1)
+    assert (back.started_at, back.progress) == (None, None)
+    assert (await store.claim("w", 30)).job.id == jobs[1].id, "the delay holds up nobody else"
+    clock.now += 10
+    assert (await store.claim("w", 30)).job.attempts == 2
+
+
+async def test_forgiven_attempts_do_not_count(store):
+    await submit(store)
+    for _ in range(MAX_ATTEMPTS + 3):
+        claim = await store.claim("w", 30)
+        assert claim.job.attempts == 1
+        await store.release(claim, forgive=True)
+
+
+async def test_a_job_that_loses_every_worker_fails(store, clock):
+    [job] = await submit(store)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert (await store.claim("w", 30)).job.attempts == attempt
+        clock.now += 31
+    assert await store.claim("w", 30) is None
+    failed = await store.get(job.id)
+    assert (failed.state, failed.error_code) == (State.FAILED, "lost")
+    assert failed.error == "the worker was lost on each of 3 attempts"
+
+
+async def test_release_all_gives_back_one_owners_jobs(store):
+    jobs = await submit(store, 3)
+    for owner in ("a", "b", "a"):
+        await store.claim(owner, 30)
+    assert await store.release_all("a") == 2
+    assert [(await store.get(job.id)).state for job in jobs] == [State.QUEUED, State.RUNNING, State.QUEUED]
+    assert (await store.claim("c", 30)).job.attempts == 1
+
+
+async def test_audio_is_found_by_its_exact_path_alone(store):
+    await submit(store)
+    await store.finish(await store.claim("w", 30), {}, FILES)
+    assert await store.find_audio("/audio/two.mp3") == FILES[1]
+    for path in ("/audio/Two.mp3", "/audio/two.mp3 ", "two.mp3", "/audio/../audio/two.mp3", "/audio/%", "", "\x00"):
+        assert await store.find_audio(path) is None
+
+
+async def test_average_of_the_last_run_times_failures_included(store, clock):
+    assert (await store.stats(2)).average_seconds is None
+    for seconds in (100, 2, 4):
+        await submit(store)
+        claim = await store.claim("w", 1000)
+        clock.now += seconds
+        if seconds == 4:
+            await store.fail(claim, "x", "x")
+        else:
+            await store.finish(claim, {}, ())
+    assert (await store.stats(2)).average_seconds == 3
+    await submit(store, 2)
+    await store.claim("w", 30)
+    stats = await store.stats(50)
+    assert (stats.queued, stats.running) == (1, 1)
+    assert stats.average_seconds == pytest.approx(106 / 3)
+
+
+async def test_jobs_survive_the_store(open_store, clock):
+    first = await open_store()
+    jobs = await submit(first, 2)
+    claim = await first.claim("w", 30)
+    await first.finish(claim, {"x": 1}, FILES)
+    before = [await first.get(job.id) for job in jobs]
+    await first.close()
+    second = await open_store()
+    assert [await second.get(job.id) for job in jobs] == before
+    assert await second.find_audio(FILES[0].path) == FILES[0]
+    assert (await second.claim("w", 30)).job.id == jobs[1].id
+
+
+async def test_an_acknowledged_job_survives_kill_9(tmp_path):
+    """The process dies right after submit has answered."""
+    script = (
+        "import asyncio, os, sys\nfrom pathlib import Path\nfrom frontend.jobs.job import Work\n"
+        "from frontend.jobs.sqlite import SqliteJobStore\n"
+        "async def main():\n"
+        "    store = await SqliteJobStore.open(Path(sys.argv[1]))\n"
+        "    job = await store.submit(Work({'caption': 'x'}, 'wav'), 5)\n"
+        "    print(job.id, flush=True)\n    os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())")
+    path = tmp_path / "jobs.sqlite"
+    command = [sys.executable, "-c", script, str(path)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == -9, done.stderr
+    store = await SqliteJobStore.open(path)
+    assert (await store.get(done.stdout.strip())).work.audio_format == "wav"
+    await store.close()
+
+
+@pytest.mark.parametrize("old", State)
+@pytest.mark.parametrize("new", State)
+async def test_sqlite_allows_exactly_the_moves_of_the_state_machine(tmp_path, old, new):
+    store = await SqliteJobStore.open(tmp_path / "jobs.sqlite")
+    insert = "INSERT INTO job (id, work, created_at, state, lease_owner, finished_at) VALUES ('x', '{}', 0, ?, ?, ?)"
+    await store._run(lambda: store._db.execute(insert, (old, *_columns(old))))
+
+    def move():
+        store._db.execute("UPDATE job SET state = ?, lease_owner = ?, finished_at = ?", (new, *_columns(new)))
+
+    if old == new or new in TRANSITIONS[old]:
+        await store._run(move)
+    else:
+        with pytest.raises(sqlite3.IntegrityError, match="no such move"):
+            await store._run(move)
+    await store.close()
+
+
+def _columns(state):
+    """lease_owner and finished_at that go with a state."""
+    return ("w" if state is State.RUNNING else None, 1.0 if state in (State.SUCCEEDED, State.FAILED) else None)
+
+
+async def test_a_newer_database_is_refused(tmp_path):
+    path = tmp_path / "jobs.sqlite"
+    await (await SqliteJobStore.open(path)).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(RuntimeError, match="newer version"):
+        await SqliteJobStore.open(path)

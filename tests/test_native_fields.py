@@ -1,0 +1,322 @@
+"""The native API's fields: names, places, coercion, ranges, and the canonical request they become."""
+
+import json
+import math
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from frontend.catalogue import Catalogue
+from frontend.errors import RequestError
+from frontend.native.body import parse_body
+from frontend.native.fields import TABLE, read
+from frontend.native.submission import submission
+
+SCHEMA = json.loads(
+    (Path(__file__).parent.parent / "model_repository/acestep/1/request.schema.json").read_text())
+TURBO = {"name": "tiny-turbo", "aliases": ["acestep-v15-turbo"], "is_turbo": True, "audio_is_noise": True,
+         "tasks": ["text2music", "cover", "repaint"], "steps": {"min": 1, "max": 20, "default": 8}}
+BASE = {"name": "tiny-base", "aliases": [], "is_turbo": False, "audio_is_noise": True,
+        "tasks": ["text2music", "cover", "repaint", "lego", "extract", "complete"],
+        "steps": {"min": 1, "max": 200, "default": 32}}
+BOTH = Catalogue.from_describe({"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": None})
+ONLY_TURBO = Catalogue.from_describe({"models": [TURBO], "default": "tiny-turbo", "capacity": 4, "lm": None})
+LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
+COUNTER = iter(range(1000, 10**9))
+
+
+def song(catalogue=BOTH, **body):
+    return submission({"caption": "x", **body}, catalogue, lambda: next(COUNTER)).song
+
+
+def refusal(catalogue=BOTH, **body):
+    with pytest.raises(RequestError) as error:
+        submission({"caption": "x", **body}, catalogue)
+    assert error.value.status == 400
+    assert "\n" not in error.value.detail
+    return error.value.detail
+
+
+def test_defaults_are_the_documents():
+    work = submission({"caption": "x"}, BOTH, lambda: 7)
+    assert work.audio_format == "mp3"
+    assert work.song == {
+        "v": 1, "kind": "song", "model": "tiny-turbo", "task": "text2music", "caption": "x", "lyrics": "",
+        "vocal_language": "en", "instrumental": False, "bpm": None, "key_scale": "", "time_signature": "",
+        "duration": None, "instruction": "", "seeds": [7, 7], "steps": None, "shift": 3.0, "timesteps": None,
+        "infer_method": "ode", "guidance_scale": 7.0, "use_adg": False, "cfg_interval": [0.0, 1.0], "return": [],
+    }
+    assert "not loaded" in work.notes[0]
+
+
+@pytest.mark.parametrize("body", [
+    {}, {"lyrics": "[inst]"}, {"batch_size": 8, "seed": 2**32 - 1, "use_random_seed": False}, {"model": "tiny-base"},
+    {"duration": 600, "bpm": 30, "key_scale": "bbm", "time_signature": "6/8", "timesteps": "1,0.5,0", "shift": 1,
+     "cfg_interval_end": 0, "guidance_scale": 0, "inference_steps": 20, "vocal_language": "yue", "instruction": "Do."},
+])
+def test_every_request_meets_the_pipelines_schema_with_every_field(body):
+    request = song(**body)
+    jsonschema.validate(request, SCHEMA)
+    assert set(request) == set(SCHEMA["properties"])
+
+
+CANONICAL = {  # field: (value sent, key of the canonical request, value there)
+    "caption": ("c", "caption", "c"), "lyrics": ("l", "lyrics", "l"), "vocal_language": ("ZH", "vocal_language", "zh"),
+    "model": ("tiny-base", "model", "tiny-base"), "bpm": ("120.0", "bpm", 120),
+    "key_scale": ("am", "key_scale", "A minor"),
+    "time_signature": (4, "time_signature", "4"), "audio_duration": ("30", "duration", 30.0),
+    "inference_steps": ("12", "steps", 12), "guidance_scale": (3, "guidance_scale", 3.0), "shift": ("2", "shift", 2.0),
+    "infer_method": ("ODE", "infer_method", "ode"), "timesteps": ([0.9, 0.5], "timesteps", [0.9, 0.5]),
+    "cfg_interval_start": ("0.25", "cfg_interval", [0.25, 1.0]), "cfg_interval_end": (0, "cfg_interval", [0.0, 0.0]),
+    "task_type": ("text2music", "task", "text2music"), "instruction": ("Do it.", "instruction", "Do it."),
+}
+
+
+@pytest.mark.parametrize(("entry", "name"), [(e, name) for e in TABLE if e.name in CANONICAL for name in e.names])
+def test_each_name_of_a_field_reaches_the_canonical_request(entry, name):
+    value, key, expected = CANONICAL[entry.name]
+    body = {"lyrics": "la", name: value} if entry.name != "lyrics" else {name: value}
+    assert submission(body, BOTH, lambda: 1).song[key] == expected
+    if entry.nested:
+        for container in ("metas", "meta", "metadata", "user_metadata", "userMetadata"):
+            for nested in ({name: value}, json.dumps({name: value})):
+                assert submission({"caption": "x", container: nested}, BOTH, lambda: 1).song[key] == expected
+
+
+def test_every_field_has_its_camel_name():
+    for entry in TABLE:
+        head, *tail = entry.name.split("_")
+        assert head + "".join(map(str.capitalize, tail)) in entry.names
+
+
+@pytest.mark.parametrize("name", [e.name for e in TABLE if not e.nested])
+def test_other_fields_are_not_read_from_the_nested_object(name):
+    assert song(metas={name: [], "caption": "no", "seed": "text", "batch_size": 99})["caption"] == "x"
+
+
+def test_precedence():
+    assert song(duration=20, audio_duration=30)["duration"] == 30
+    assert song(duration=20, audio_duration=None)["duration"] == 20
+    assert song(bpm=100, metas={"bpm": 90})["bpm"] == 100
+    assert song(bpm=None, metas={"bpm": 90})["bpm"] == 90
+    assert song(target_duration=20, metas={"audio_duration": 30})["duration"] == 20, "top level first"
+    assert song(metas={}, metadata={"bpm": 80}, user_metadata={"bpm": 70})["bpm"] == 80
+    assert song(metas={"x": 1}, metadata={"bpm": 80})["bpm"] is None, "only the first container that is not empty"
+    assert song(metas="{broken", metadata={"bpm": 80})["bpm"] is None
+
+
+def test_empty_text_and_null_are_the_default():
+    body = {name: value for entry in TABLE for name, value in ((entry.names[-1], ""), (entry.name, None))}
+    assert read(body).values == read({}).values == {entry.name: entry.default for entry in TABLE}
+    assert read(body).sent == {}
+
+
+@pytest.mark.parametrize("value", [True, "1", "true", " Yes ", "y", "ON", 1])
+def test_true_words(value):
+    assert read({"thinking": value})["thinking"] is True
+
+
+@pytest.mark.parametrize("value", [False, "0", "off", "nein", "2", 0, 2])
+def test_all_other_words_are_false(value):
+    assert read({"use_cot_caption": value})["use_cot_caption"] is False
+
+
+def test_unknown_names_are_ignored():
+    assert song(colour="blue", temperature="x") | {"seeds": []} == song() | {"seeds": []}
+
+
+@pytest.mark.parametrize("auto", [0, -1, "-1", "0", None, "", -0.5])
+def test_duration_zero_and_negative_mean_auto(auto):
+    assert song(audio_duration=auto)["duration"] is None
+
+
+EDGES = [  # name, good values, bad values, what the message says
+    ("bpm", [30, 300, "30", 120.0], [29, 301, 0, -1, 9999, True], "must be between 30 and 300"),
+    ("audio_duration", [10, 600, "10.5"], [9.99, 600.01, 99999, 1], "must be between 10 and 600"),
+    ("inference_steps", [1, 20], [0, -3, 201], "must be between 1 and 200"),
+    ("guidance_scale", [0, 30], [-0.1, 30.5], "must be between 0 and 30"),
+    ("seed", [-1, 0, 2**32 - 1, "1,2", [1, 2]], [-2, 2**32, "1,-5"], f"must be between 0 and {2**32 - 1}, or -1"),
+    ("batch_size", [1, 8, "8"], [0, 9, -3], "must be between 1 and 8"),
+    ("shift", [1, 5], [0, 0.9, 5.1], "must be between 1 and 5"),
+    ("cfg_interval_start", [0, 1], [-0.1, 1.1], "must be between 0 and 1"),
+    ("cfg_interval_end", [0, 1], [-0.1, 1.1], "must be between 0 and 1"),
+    ("lm_temperature", [0, 2], [-0.1, 2.1], "must be between 0 and 2"),
+    ("lm_cfg_scale", [0, 10], [-1, 11], "must be between 0 and 10"),
+    ("lm_top_k", [0, 50], [-1], "must be at least 0"),
+    ("lm_top_p", [0.1, 1, 5], [0, -1], "must be above 0"),
+    ("lm_repetition_penalty", [0.5, 2], [0.4, 2.1], "must be between 0.5 and 2"),
+    ("audio_cover_strength", [0, 1], [-0.1, 7.0], "must be between 0 and 1"),
+    ("repainting_start", [-600, 0, 5], [-601], "must be at least -600"),
+    ("repainting_end", [-1, 10], [-2], "must be at least -1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, v) for name, good, _, _ in EDGES for v in good])
+def test_edges_are_in(name, value):
+    song(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [(name, v, text) for name, _, bad, text in EDGES for v in bad])
+def test_beyond_the_edges_is_a_400_with_name_and_range(name, value, text):
+    assert refusal(**{name: value}).startswith(f"{name}: {text}")
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in EDGES])
+@pytest.mark.parametrize("value", ["many", "1.2.3", {"a": 1}, "nan", "inf", math.nan, -math.inf, "1_0", "0x10"])
+def test_what_is_no_number_is_a_400(name, value):
+    assert refusal(**{name: value}).startswith(f"{name}: must be a")
+
+
+def test_huge_numbers_are_refused_not_fatal():
+    for value in (10**400, "9" * 5000, "1e999"):
+        for name in ("bpm", "seed", "audio_duration", "shift", "lm_top_k"):
+            if name != "lm_top_k" or isinstance(value, str):
+                refusal(**{name: value})
+
+
+@pytest.mark.parametrize(("body", "detail"), [
+    ({"duration": 5}, "duration: must be between 10 and 600"),
+    ({"metas": {"keyscale": "H dur"}}, "keyscale: must be a note A to G"),
+    ({"timeSignature": "17"}, "timeSignature: must be one of 2, 3, 4, 6"),
+    ({"vocal_language": "klingon"}, "vocal_language: must be one of ar, az, "),
+    ({"audioFormat": "ogg"}, "audioFormat: must be one of mp3, wav, flac"),
+    ({"audio_format": "../../x"}, "audio_format: must be one of mp3, wav, flac"),
+    ({"infer_method": "euler"}, "infer_method: must be one of ode, sde"),
+    ({"lm_backend": "onnx"}, "lm_backend: must be one of vllm, pt"),
+    ({"task_type": "remix"}, "task_type: must be one of text2music, cover, repaint, lego, extract, complete"),
+    ({"model": "gpt"}, "model: must be one of tiny-turbo, tiny-base"),
+    ({"inference_steps": 21}, "inference_steps: must be between 1 and 20 on tiny-turbo"),
+    ({"timesteps": "0.5,0.9"}, "timesteps: must decrease"),
+    ({"timesteps": "0.9,0.5,0,0"}, "timesteps: must be between 0 and 1, with 0 only at the end"),
+    ({"timesteps": "1.5,0.5"}, "timesteps: must be between 0 and 1"),
+    ({"timesteps": "fast"}, "timesteps: must be a number"),
+    ({"timesteps": [0]}, "timesteps: must have 1 to 200 values"),
+    ({"timesteps": [1 - i / 30 for i in range(21)]},
+     "timesteps: must have at most 20 values above 0 on tiny-turbo"),
+    ({"cfg_interval_start": 0.6, "cfg_interval_end": 0.5},
+     "cfg_interval_start: must not be above cfg_interval_end, 0.5"),
+    ({"repainting_start": 5, "repainting_end": 5}, "repainting_end: must be -1 or above repainting_start"),
+    ({"caption": "a" * 2001}, "caption: must have at most 2000 characters"),
+    ({"lyrics": "a" * 8001}, "lyrics: must have at most 8000 characters"),
+    ({"caption": ["a"]}, "caption: must be text"),
+    ({"caption": "\ud800"}, "caption: must be valid Unicode text"),
+    ({"thinking": [1]}, "thinking: must be true or false"),
+    ({"caption": ""}, "caption: give a caption or lyrics; both are empty"),
+    ({"caption": " ", "lyrics": "\n", "bpm": 100}, "caption: give a caption or lyrics; both are empty"),
+])
+def test_refusals(body, detail):
+    assert refusal(**body).startswith(detail)
+
+
+@pytest.mark.parametrize(("body", "detail"), [
+    ({"thinking": True}, f"thinking: {LM}"),
+    ({"thinking": "yes", "audio_code_string": "<|audio_code_1|>"}, "audio_code_string: audio codes are not built yet"),
+    ({"desc": "a love song"}, f"desc: {LM}"),
+    ({"sampleMode": True}, f"sampleMode: {LM}"),
+    ({"format": True}, f"format: {LM}"),
+    ({"lm_model_path": "acestep-5Hz-lm-0.6B"}, f"lm_model_path: {LM}"),
+    ({"lm_backend": "pt"}, f"lm_backend: {LM}"),
+    ({"reference_audio_path": "/a.wav"}, "reference_audio_path: audio input is not built yet"),
+    ({"srcAudioPath": "/a.wav"}, "srcAudioPath: audio input is not built yet"),
+    ({"infer_method": "sde"}, "infer_method: sde is not built yet; use ode"),
+    ({"task_type": "cover"}, "task_type: cover is not built yet; only text2music is"),
+    ({"task_type": "lego"}, "task_type: lego is not a task of tiny-turbo; these models can: tiny-base"),
+    ({"task_type": "lego", "model": "tiny-base"}, "task_type: lego is not built yet; only text2music is"),
+    ({"model": "tiny-base", "guidance_scale": 2}, "guidance_scale: above 1 is not built yet on base models"),
+    ({"model": "tiny-base", "use_adg": True}, "use_adg: is not built yet"),
+])
+def test_what_is_not_built_says_so(body, detail):
+    assert refusal(**body) == detail
+
+
+def test_lego_without_a_base_model():
+    assert refusal(ONLY_TURBO, task_type="lego") == (
+        "task_type: lego is not a task of tiny-turbo; no model served here can")
+
+
+@pytest.mark.parametrize("body", [
+    {"audio_code_string": "<|audio_code_1|>"}, {"format": "mp3"}, {"lm_backend": "vllm"}, {"use_cot_caption": True},
+    {"use_adg": True}, {"guidance_scale": 15}, {"sample_query": "  "}, {"use_tiled_decode": False},
+    {"audio_cover_strength": 0.2}, {"repainting_start": 3}, {"lm_temperature": 0}, {"task_type": "text2music"},
+])
+def test_values_that_change_no_song_of_a_turbo_model_are_accepted(body):
+    assert song(**body) | {"seeds": [], "guidance_scale": 0} == song() | {"seeds": [], "guidance_scale": 0}
+
+
+def test_base_models_run_without_guidance_until_it_exists():
+    assert song(model="tiny-base")["guidance_scale"] == 1.0
+    assert song(model="tiny-base", guidance_scale=0.5)["guidance_scale"] == 0.5
+    assert song(model="tiny-base", inference_steps=200)["steps"] == 200
+
+
+@pytest.mark.parametrize("name", ["acestep-v15-turbo", "tiny-turbo", None])
+def test_aliases_become_the_real_name(name):
+    assert song(model=name)["model"] == "tiny-turbo"
+
+
+@pytest.mark.parametrize(("body", "seeds"), [
+    ({"seed": 5, "use_random_seed": False}, [5, 6]),
+    ({"seed": "5", "use_random_seed": "false", "batch_size": 4}, [5, 6, 7, 8]),
+    ({"seed": 2**32 - 1, "use_random_seed": False}, [2**32 - 1, 0]),
+    ({"seed": 0, "use_random_seed": False}, [0, 1]),
+    ({"seed": "9,3", "use_random_seed": False}, [9, 3]),
+    ({"seed": "9,3,4", "use_random_seed": False}, [9, 3]),
+    ({"seed": "9,-1,4", "use_random_seed": False, "batch_size": 4}, [9, None, 4, None]),
+    ({"seed": -1, "use_random_seed": False}, [None, None]),
+    ({"seed": 5}, [None, None]),
+    ({"metas": {"useRandomSeed": False}, "seed": 1, "batch_size": 1}, [1]),
+])
+def test_seeds_are_resolved_at_submission(body, seeds):
+    drawn = iter((111, 222, 333))
+    work = submission({"caption": "x", **body}, BOTH, lambda: next(drawn))
+    left = iter((111, 222, 333))
+    assert work.song["seeds"] == [next(left) if seed is None else seed for seed in seeds]
+
+
+@pytest.mark.parametrize(("sent", "key"), [
+    ("C Major", "C major"), ("c", "C major"), ("Am", "A minor"), ("F#m", "F# minor"), ("bb minor", "Bb minor"),
+    ("E♭maj", "E♭ major"), ("CM", "C major"), ("G# MINOR", "G# minor"), ("B", "B major"), (" d min ", "D minor"),
+])
+def test_key_scales(sent, key):
+    assert song(keyscale=sent)["key_scale"] == key
+
+
+@pytest.mark.parametrize(("sent", "digit"), [
+    (4, "4"), ("4/4", "4"), ("6/8", "6"), (3.0, "3"), ("2", "2"), (" 3 / 4 ", "3"),
+])
+def test_time_signatures(sent, digit):
+    assert song(timesignature=sent)["time_signature"] == digit
+
+
+@pytest.mark.parametrize(("content_type", "body"), [
+    ("application/json", b'{"a": 1}'), ("Application/JSON; charset=utf-8", b'{"a": 1}'),
+    ("application/vnd.x+json", b'{"a": 1}'), ("", b' {"a": 1}'), ("text/plain", b'{"a": 1}'),
+    ("application/x-www-form-urlencoded", b'{"a": 1}'), ("application/json", b'\xef\xbb\xbf{"a": 0, "a": 1}'),
+])
+def test_json_bodies(content_type, body):
+    assert parse_body(content_type, body) == {"a": 1}
+
+
+UNSUPPORTED = "; use application/json, application/x-www-form-urlencoded, or multipart/form-data"
+
+
+@pytest.mark.parametrize(("content_type", "body", "status", "detail"), [
+    ("application/json", b"[1]", 400, "JSON payload must be an object"),
+    ("application/json", b"null", 400, "JSON payload must be an object"),
+    ("application/json", b"", 400, "Invalid JSON: Expecting value at line 1 column 1"),
+    ("application/json", b"\xff{}", 400, "Invalid JSON: the body is not UTF-8"),
+    ("application/json", b"[" * 100_000, 400, "Invalid JSON: a number or a nesting is too large"),
+    ("application/json", b'{"bpm": ' + b"9" * 5000 + b"}", 400, "Invalid JSON: a number or a nesting is too large"),
+    ("", b"[1]", 400, "JSON payload must be an object; set Content-Type: application/json"),
+    ("multipart/form-data; boundary=x", b"--x", 400, "multipart/form-data bodies are not built yet; send JSON"),
+    ("application/x-www-form-urlencoded", b"caption=x", 400,
+     "application/x-www-form-urlencoded bodies are not built yet; send JSON"),
+    ("", b"caption=x", 400, "application/x-www-form-urlencoded bodies are not built yet; send JSON"),
+    ("", b"", 415, "Unsupported Content-Type: (missing)" + UNSUPPORTED),
+    ("text/csv", b"a,b", 415, "Unsupported Content-Type: text/csv" + UNSUPPORTED),
+])
+def test_bodies_that_cannot_be_read(content_type, body, status, detail):
+    with pytest.raises(RequestError) as error:
+        parse_body(content_type, body)
+    assert (error.value.status, error.value.detail) == (status, detail)

@@ -1,0 +1,84 @@
+"""The settings table: docs/settings.md is what it says, precedence holds, a bad value is one line."""
+
+from pathlib import Path
+
+import pytest
+
+from frontend.settings import HINTS, TABLE, SettingsError, docs, load
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTED = {  # by the native API's document; those of the LM itself come with the LM
+    "ACESTEP_API_HOST", "ACESTEP_API_PORT", "ACESTEP_CONFIG_PATH", "ACESTEP_CONFIG_PATH2", "ACESTEP_CONFIG_PATH3",
+    "ACESTEP_DEVICE", "ACESTEP_USE_FLASH_ATTENTION", "ACESTEP_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_DIT_TO_CPU",
+    "ACESTEP_LM_MODEL_PATH", "ACESTEP_LM_OFFLOAD_TO_CPU", "ACESTEP_QUEUE_MAXSIZE", "ACESTEP_QUEUE_WORKERS",
+    "ACESTEP_AVG_JOB_SECONDS", "ACESTEP_TMPDIR",
+}
+
+
+def settings(argv=(), env=None, dotenv=None):
+    return load(argv, env or {}, dotenv)
+
+
+def test_docs_are_current():
+    written = (ROOT / "docs" / "settings.md").read_text()
+    assert written == docs(), "run python -m frontend.settings --docs > docs/settings.md"
+
+
+def test_names_are_unique_and_documented_ones_present():
+    names = [name for setting in TABLE for name in setting.names] + [hint.name for hint in HINTS]
+    assert len(names) == len(set(names))
+    assert set(names) >= DOCUMENTED
+
+
+def test_precedence_flag_environment_dotenv_default(tmp_path):
+    dotenv = tmp_path / ".env"
+    dotenv.write_text('# ports\nexport ACESTEP_API_PORT="1003"\nMODEL=from-dotenv\n')
+    assert settings().port == 8001
+    assert settings(dotenv=dotenv).port == 1003
+    assert settings(env={"ACESTEP_API_PORT": "1002"}, dotenv=dotenv).port == 1002
+    assert settings(["--port", "1001"], {"ACESTEP_API_PORT": "1002"}, dotenv).port == 1001
+    assert settings(env={"ACESTEP_CONFIG_PATH": "by-alias"}, dotenv=dotenv).model == "by-alias"
+    assert settings(env={"ACESTEP_CONFIG_PATH": "by-alias", "MODEL": "by-name"}).model == "by-name"
+
+
+def test_empty_value_means_not_set():
+    assert settings(env={"ACESTEP_API_PORT": "", "ACESTEP_QUEUE_WORKERS": " "}) == settings()
+
+
+def test_triton_url_follows_the_port():
+    assert settings(["--triton-grpc-port", "4000"]).triton_url == "127.0.0.1:4000"
+    assert settings(env={"TRITON_URL": "gpu:8001"}).triton_url == "gpu:8001"
+
+
+def test_checkpoints_folder_is_implied_by_a_model():
+    assert settings().checkpoints is None
+    assert settings(["--model", "acestep-v15-turbo"]).checkpoints == Path("checkpoints")
+
+
+@pytest.mark.parametrize(("env", "line"), [
+    ({"ACESTEP_API_PORT": "0"}, "ACESTEP_API_PORT: must be a whole number between 1 and 65535, not '0'"),
+    ({"ACESTEP_API_PORT": "http"}, "ACESTEP_API_PORT: must be a whole number between 1 and 65535, not 'http'"),
+    ({"ACESTEP_DEVICE": "tpu"}, "ACESTEP_DEVICE: must be one of auto, cpu, cuda, not 'tpu'"),
+    ({"PRECISION": "bf16"}, "PRECISION: must be one of fp32, not 'bf16'"),
+    ({"ACESTEP_AVG_JOB_SECONDS": "nan"},
+     "ACESTEP_AVG_JOB_SECONDS: must be a number between 0.001 and 86400, not 'nan'"),
+    ({"ACESTEP_LM_MODEL_PATH": "acestep-5Hz-lm-0.6B"}, "LM: the 5 Hz LM is not built yet; use LM=none"),
+])
+def test_a_bad_value_is_one_line_that_names_it(env, line):
+    with pytest.raises(SettingsError) as error:
+        settings(env=env)
+    assert str(error.value) == line
+
+
+@pytest.mark.parametrize("hint", [hint.name for hint in HINTS])
+def test_memory_hints_warn_and_change_nothing(hint):
+    with_hint = settings(env={hint: "true"})
+    assert [line.split()[0] for line in with_hint.warnings] == [hint]
+    assert with_hint.environment() == settings().environment()
+
+
+def test_environment_hands_everything_on(tmp_path):
+    given = settings(["--port", "9001", "--state", str(tmp_path), "--queue-workers", "3"], {"MODEL": "m"})
+    again = settings(env=given.environment())
+    assert again.environment() == given.environment()
+    assert (again.port, again.state, again.queue_workers, again.model) == (9001, tmp_path, 3, "m")
