@@ -63,7 +63,7 @@ def _native(services: Services) -> Blueprint:
         file = await services.store.find_audio(path)
         if file is None:
             raise RequestError(404, "Audio file not found")
-        return await serve_file(services.folders.audio / file.file, file.audio_format)
+        return await serve_file(request, services.folders.audio / file.file, file.audio_format)
 
     return routes
 
