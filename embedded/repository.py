@@ -19,14 +19,6 @@ class ModelFolder:
     path: Path
     ensemble: bool
 
-    def served_file(self) -> Path:
-        """The file whose age Triton looks at: a newer one makes `load` start afresh, a newer config.pbtxt does not."""
-        versions = sorted((p for p in self.path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-        files = sorted(versions[-1].glob("model.*")) if versions else []
-        if not files:
-            raise Refusal(f"the model folder {self.path} has no version with a model file")
-        return files[0]
-
 
 def models(repository: Path) -> list[ModelFolder]:
     """The models to load at start: those that stand alone first, the ensembles made of them after."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from embedded.child import Child, ChildSpec
 from embedded.identity import Identity
 from embedded.refusal import Refusal
 from embedded.repository import ModelFolder
+from embedded.stubs import StubProcess
 from embedded.triton_control import TritonControl, TritonError
 from embedded.triton_process import EXIT_TIMEOUT
 
@@ -35,13 +35,13 @@ class ServerPlan:
 
 
 class Server:
-    """The running server; `expected` counts the stubs of every model after it was loaded."""
+    """The running server; `expected` is the stubs it had when its models were loaded."""
 
     def __init__(self, plan: ServerPlan) -> None:
         self.plan = plan
         self.child = Child(plan.spec, plan.identity)
         self.control = TritonControl(plan.address)
-        self.expected: Counter[str] = Counter()
+        self.expected: list[StubProcess] = []
 
     def wait_live(self) -> None:
         """Until it answers; Refusal with the log's last complaint if it ends or stays silent."""
@@ -69,7 +69,7 @@ class Server:
                 except BaseException:
                     self.child.kill()  # a load call ends with its server, so the pool does too
                     raise
-        self.expected = stubs.counts(stubs.running(self.child.pid))
+        self.expected = stubs.running(self.child.pid)
 
     def _loaded(self, name: str, error: BaseException | None) -> None:
         if isinstance(error, TritonError):
@@ -80,16 +80,18 @@ class Server:
     def crippled(self) -> list[str]:
         """Models with fewer living stubs than after loading."""
         alive = stubs.counts(stubs.running(self.child.pid))
-        return sorted(name for name, count in self.expected.items() if alive[name] < count)
+        return sorted(name for name, count in stubs.counts(self.expected).items() if alive[name] < count)
 
     def revive(self, name: str) -> None:
         """Bring a model with a dead or hung stub back; TritonError if it does not load.
 
-        Triton neither restarts a stub nor reloads a model whose files are as they were: its file is touched.
+        Triton neither restarts a stub nor reloads a model whose files are as old as they were (a newer config.pbtxt
+        alone only changes the number of instances): the file that the stub served is touched.
         """
         stubs.kill(stubs.running(self.child.pid), name)
-        folder = next(model for model in self.plan.models if model.name == name)
-        folder.served_file().touch()
+        for stub in self.expected:
+            if stub.model == name:
+                stub.file.touch()
         self.control.load(name, LOAD_TIMEOUT)
 
     def stop(self) -> None:

@@ -1,0 +1,134 @@
+"""Stacks for the tests: real Triton servers on free ports, each with a state directory of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from embedded import stack_file
+from embedded.stack_file import StackFile
+from frontend.settings import TABLE
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT = 280.0  # the first start after a clone exports the embedded checkpoint
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that a test may talk to: `stack.json`'s fields, its state directory and its launcher."""
+
+    pid: int
+    api: str
+    triton_http: str
+    triton_grpc: str
+    triton_metrics: str
+    repository: str
+    shm_prefix: str
+    state: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def output(self) -> str:
+        """What the launcher has printed so far."""
+        return (self.state / "launcher.out").read_text(encoding="utf-8", errors="replace")
+
+    def stop(self) -> int:
+        """Ends the launcher as Ctrl-C does; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=20)
+
+
+class StartStack(Protocol):
+    """Starts a stack of a test's own; stopped at the end of the test."""
+
+    def __call__(
+        self, *, state: Path | None = None, repository: Path | None = None, frontend: bool = True
+    ) -> RunningStack: ...
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def launcher_environment(state: Path) -> dict[str, str]:
+    """Environment of `python -m embedded` with free ports; the tester's own settings do not leak in."""
+    names = {name for setting in TABLE for name in setting.names}
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    ports = ("ACESTEP_API_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
+    env |= {name: str(port) for name, port in zip(ports, free_ports(len(ports)), strict=True)}
+    build = os.environ.get("ACESTEP_BUILD", str(ROOT / "build"))
+    return env | {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}
+
+
+def start(state: Path, repository: Path | None, frontend: bool) -> RunningStack:
+    """A started stack; fails the test with the launcher's output if it does not come up."""
+    state.mkdir(parents=True, exist_ok=True)
+    flags = [*(["--repository", str(repository)] if repository else []), *([] if frontend else ["--no-frontend"])]
+    with (state / "launcher.out").open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "embedded", "run", *flags], cwd=state, env=launcher_environment(state),
+            stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+        )
+    deadline = time.monotonic() + START_TIMEOUT
+    while (found := stack_file.read(state)) is None or found.pid != process.pid:
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.send_signal(signal.SIGINT)
+            pytest.fail(f"the stack did not start:\n{(state / 'launcher.out').read_text(errors='replace')}")
+        time.sleep(0.05)
+    return _running(found, state, process)
+
+
+def _running(found: StackFile, state: Path, process: subprocess.Popen[bytes]) -> RunningStack:
+    return RunningStack(
+        found.pid, found.api, found.triton_http, found.triton_grpc, found.triton_metrics, found.repository,
+        found.shm_prefix, state, process,
+    )
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The whole stack, one for the session; tests leave it as they find it."""
+    running = start(tmp_path_factory.mktemp("stack"), None, True)
+    yield running
+    assert running.stop() == 0, running.output
+
+
+@pytest.fixture
+def start_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack]:
+    """Factory of stacks that a test may harm."""
+    running: list[RunningStack] = []
+
+    def factory(
+        *, state: Path | None = None, repository: Path | None = None, frontend: bool = True
+    ) -> RunningStack:
+        running.append(start(state or tmp_path_factory.mktemp("own-stack"), repository, frontend))
+        return running[-1]
+
+    yield factory
+    for each in running:
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def toy_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of small models that start at once; see tests/toy_repository.py."""
+    from tests import toy_repository  # imports onnx, which most tests do without
+
+    return toy_repository.make(tmp_path_factory.mktemp("toys"))
