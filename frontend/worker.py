@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .audio.encode import Tags, encode, gain
+from .audio.encode import Tags, gain, write_file
 from .audio.spool import Spool
 from .catalogue import Model
 from .jobs.job import MAX_ATTEMPTS, AudioFile, Claim, Progress
@@ -153,7 +153,7 @@ class Workers:
         name = f"{uuid.uuid4().hex}.{audio_format}"
         tags = _tags(claim, done, item, self._models.get(done.model))
         factor = gain(done.peaks[item])
-        await asyncio.to_thread(encode, spool.file(item), self._folders.audio / name, audio_format, factor, tags)
+        await write_file(spool.file(item), self._folders.audio / name, audio_format, factor, tags)
         return AudioFile(path=f"/audio/{name}", file=name, audio_format=audio_format)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +35,22 @@ def gain(peak: float) -> float:
     return PEAK / peak if peak > 0 else 1.0
 
 
-def encode(source: Path, target: Path, audio_format: str, factor: float, tags: Tags) -> None:
+class Stopped(Exception):
+    """The file was given up before its end."""
+
+
+async def write_file(source: Path, target: Path, audio_format: str, factor: float, tags: Tags) -> None:
+    """`encode` off the event loop; cancelling gives the file up at the next block, so that a stop need not wait."""
+    stop = threading.Event()
+    try:
+        await asyncio.to_thread(encode, source, target, audio_format, factor, tags, stop)
+    finally:
+        stop.set()
+
+
+def encode(
+    source: Path, target: Path, audio_format: str, factor: float, tags: Tags, stop: threading.Event | None = None
+) -> None:
     """Write the float32 frames of `source` times `factor` to `target`, atomically and in blocks; blocking."""
     partial = target.with_name(f".{target.name}.part")
     form = {"samplerate": SAMPLE_RATE, "channels": CHANNELS, **_form(audio_format)}
@@ -41,6 +58,8 @@ def encode(source: Path, target: Path, audio_format: str, factor: float, tags: T
         with source.open("rb") as samples, soundfile.SoundFile(partial, "w", **form) as out:
             out.title, out.artist, out.comment, out.software = tags.title, tags.artist, tags.comment, tags.software
             while block := samples.read(_BLOCK * CHANNELS * 4):
+                if stop is not None and stop.is_set():
+                    raise Stopped
                 out.write(np.frombuffer(block, dtype="<f4").reshape(-1, CHANNELS) * np.float32(factor))
         _sync(partial)
         partial.replace(target)
