@@ -1,0 +1,56 @@
+"""What the pipeline refuses, it refuses in one line that names the field."""
+
+import pytest
+
+from tests.pipeline_client import sing
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"duration": 5}, "[400] duration: must be between 10 and 600"),
+        ({"model": "gpt"}, "[400] model: must be one of acestep-tiny-turbo, acestep-tiny-base"),
+        ({"steps": 21}, "[400] steps: must be between 1 and 20 on acestep-tiny-turbo"),
+        ({"task": "lego"}, "[400] task: lego needs one of the models acestep-tiny-base"),
+        ({"task": "cover"}, "[400] task: cover is not built yet; text2music is"),
+        ({"infer_method": "sde"}, "[400] infer_method: sde is not built yet; ode is"),
+        ({"model": "acestep-tiny-base"}, "[400] guidance_scale: above 1 is not built yet on base models"),
+        ({"timesteps": [0.2, 0.4]}, "[400] timesteps: must decrease"),
+        ({"kind": "dance"}, '[400] kind: must be one of song, describe, ping, not "dance"'),
+    ],
+)
+async def test_refusals(stack, change, line):
+    song = await sing(stack.triton_grpc, caption="x", **change)
+    assert song.error == line
+    assert song.events == []
+
+
+async def test_describe_tells_what_is_served(stack):
+    about = (await sing(stack.triton_grpc, kind="describe")).done
+    assert about["default"] == "acestep-tiny-turbo"
+    assert [model["name"] for model in about["models"]] == ["acestep-tiny-turbo", "acestep-tiny-base"]
+    assert "acestep-v15-turbo" in about["models"][0]["aliases"]
+    assert about["embedded"] is True
+    assert about["capacity"] >= 1
+
+
+async def test_a_base_model_sings_without_guidance(stack):
+    base = await sing(
+        stack.triton_grpc, caption="x", model="acestep-tiny-base", guidance_scale=1, steps=3, duration=10, seeds=[1])
+    turbo = await sing(stack.triton_grpc, caption="x", steps=3, duration=10, seeds=[1])
+    assert base.done["model"] == "acestep-tiny-base"
+    assert base.done["steps"] == 3
+    assert base.audio().tobytes() != turbo.audio().tobytes()
+
+
+async def test_the_events_come_in_order(stack):
+    song = await sing(stack.triton_grpc, caption="x", duration=10, seeds=[1, 2], steps=3)
+    types = [event["type"] for event in song.events if event["type"] != "progress"]
+    assert types == ["metadata", *["audio"] * 4, "done"]
+    phases = [event["phase"] for event in song.events if event["type"] == "progress"]
+    assert phases == ["condition"] + ["denoise"] * 6 + ["decode"] * 4
+    for phase in ("condition", "denoise", "decode"):
+        steps = [event["done"] for event in song.events if event.get("phase") == phase]
+        assert steps == list(range(1, len(steps) + 1))
+    peaks = [abs(song.audio(item)).max() for item in (0, 1)]
+    assert song.done["peaks"] == pytest.approx(peaks, rel=1e-6)
