@@ -18,6 +18,7 @@ from .layout import Checkpoints, read_config
 
 _RECIPE = ("repository.py", "facts.py", "layout.py", "artifacts.py")
 _KINDS = {"config.pbtxt": "KIND_GPU", "configs/cpu.pbtxt": "KIND_CPU"}
+_BATCHING = {"KIND_GPU": "max_batch_size: 8\ndynamic_batching { }", "KIND_CPU": "max_batch_size: 1"}
 _PIPELINE = "acestep"
 _CONDITIONING = "conditioning"
 
@@ -85,6 +86,7 @@ class Repository:
             "model": model,
             "dit": dit,
             "kind": kind,
+            "batching": _BATCHING[kind],
             "text_width": config.required("text_hidden_dim"),
             "condition_width": config.condition_width,
             "channels": config.channels,

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+_TABLES = ("text_encoder.embed_tokens.weight", "condition_encoder.null_condition_emb")
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -16,7 +18,8 @@ def draw(shapes: Shapes, seed: int, scope: str) -> dict[str, Array]:
 
     shapes: parameter name -> shape. scope: the module's name, so that equal names in two modules differ.
     """
-    return {name: _tensor(name, shapes, _generator(seed, f"{scope}.{name}")) for name in shapes}
+    scoped = {f"{scope}.{name}": shape for name, shape in shapes.items()}
+    return {name: _tensor(f"{scope}.{name}", scoped, seed) for name in shapes}
 
 
 def silence(frames: int, channels: int, seed: int) -> Array:
@@ -28,9 +31,9 @@ def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
 
 
-def _tensor(name: str, shapes: Shapes, random: np.random.Generator) -> Array:
+def _tensor(name: str, shapes: Shapes, seed: int) -> Array:
     shape = shapes[name]
-    normal = random.standard_normal(shape)
+    normal = _generator(seed, name).standard_normal(shape)
     return (_mean(name, shapes) + _deviation(name, shape) * normal).astype(np.float32)
 
 
@@ -52,7 +55,7 @@ def _deviation(name: str, shape: tuple[int, ...]) -> float:
         return 0.3
     if name.endswith(".bias"):
         return 0.1
-    if len(shape) < 2 or "special_token" in name or name in ("embed_tokens.weight", "null_condition_emb"):
+    if len(shape) < 2 or "special_token" in name or name in _TABLES:
         return 1.0
     inputs = shape[0] if "proj_out_conv" in name else math.prod(shape[1:])  # a transposed convolution has inputs first
     return 1.0 / math.sqrt(inputs)
@@ -71,4 +74,4 @@ def _weight_norm_gain(name: str, shapes: Shapes) -> float:
         return math.sqrt(outputs * kernel / 2 / inputs)  # two taps reach each output sample
     if "res_unit" in name:
         return 0.8 if "conv1" in name else 0.4  # residual branches, three per block, must not blow up
-    return 0.03 if name == "decoder.conv2.weight_g" else 1.0  # the last one sets how loud the audio is
+    return 0.03 if name == "vae.decoder.conv2.weight_g" else 1.0  # the last one sets how loud the audio is
