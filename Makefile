@@ -61,7 +61,7 @@ lint: $(READY) ## ruff and mypy
 	@$(VENV)/bin/mypy model_repository/acestep/1/pipeline
 
 bench: $(READY) ## speed and memory of a 60 s song: models alone, pipeline, end to end
-	@$(PY) -m bench
+	@PYTHONPATH=model_repository/acestep/1 $(PY) -m bench $(ARGS)
 
 docs: $(READY) ## writes the generated tables in docs/
 	@$(PY) -m frontend.settings --docs > docs/settings.md
