@@ -92,13 +92,14 @@ class Workers:
             await self._give_up_or_back(claim, SongError(500, "internal error"))
 
     async def _give_up_or_back(self, claim: Claim, error: SongError) -> None:
-        """503 waits and does not count; a fault is tried again up to MAX_ATTEMPTS; the rest fails at once."""
+        """503 and 504 wait and do not count; a fault is tried again up to MAX_ATTEMPTS; the rest fails at once."""
         delay = min(0.5 * 2**claim.token, 20.0)
-        again = error.status == 503 or (error.status == 500 and claim.job.attempts < MAX_ATTEMPTS)
+        waits = error.status in (503, 504)
+        again = waits or (error.status == 500 and claim.job.attempts < MAX_ATTEMPTS)
         log.warning("job %s: %s%s", claim.job.id, error, f"; again in {delay:g} s" if again else "")
         with suppress(LeaseLost):
             if again:
-                await self._store.release(claim, delay=delay, forgive=error.status == 503)
+                await self._store.release(claim, delay=delay, forgive=waits)
             else:
                 code = {400: "invalid_request", 499: "cancelled"}.get(error.status, "generation_failed")
                 await self._store.fail(claim, error.text, code)
