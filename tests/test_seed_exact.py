@@ -7,12 +7,12 @@ import pytest
 
 from tests.pipeline_client import sing
 
-SONG = {"caption": "soft piano", "lyrics": "[verse]\nla la la", "duration": 21.7, "seeds": [11]}
+SONG = {"caption": "soft piano", "lyrics": "[verse]\nla la la", "duration": 13.3, "seeds": [11]}
 OTHERS = [
     {"caption": "x", "duration": 10, "seeds": [1], "shift": 1},
-    {"caption": "a long caption " * 20, "lyrics": "la\n" * 200, "duration": 33.3, "seeds": [2], "steps": 5},
+    {"caption": "a long caption " * 20, "lyrics": "la\n" * 200, "duration": 21.7, "seeds": [2], "steps": 5},
     {"caption": "drums", "duration": 17, "seeds": [3, 4], "steps": 11},
-    {"caption": "钢琴 🎹", "lyrics": "[Verse]\n雨", "duration": 25, "seeds": [11], "timesteps": [0.9, 0.5, 0.2]},
+    {"caption": "钢琴 🎹", "lyrics": "[Verse]\n雨", "duration": 15, "seeds": [11], "timesteps": [0.9, 0.5, 0.2]},
 ]
 
 
