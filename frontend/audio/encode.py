@@ -17,6 +17,7 @@ from .spool import CHANNELS
 SAMPLE_RATE = 48_000
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
 CONTENT_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
+_MP3_SCALE = 0.97  # what LAME's preset for 192 kbit/s multiplies the samples with
 _BLOCK = 1 << 16
 
 
@@ -53,6 +54,8 @@ def encode(
 ) -> None:
     """Write the float32 frames of `source` times `factor` to `target`, atomically and in blocks; blocking."""
     partial = target.with_name(f".{target.name}.part")
+    if audio_format == "mp3":
+        factor /= _MP3_SCALE
     form = {"samplerate": SAMPLE_RATE, "channels": CHANNELS, **_form(audio_format)}
     try:
         with source.open("rb") as samples, soundfile.SoundFile(partial, "w", **form) as out:
