@@ -108,11 +108,11 @@ async def test_a_cancelled_write_stops_soon(tmp_path):
     with source.open("wb") as file:
         file.truncate(600 * SAMPLE_RATE * 8)  # ten minutes of silence
     task = asyncio.create_task(write_file(source, tmp_path / "x.mp3", "mp3", 1.0, TAGS))
-    await until(lambda: (tmp_path / ".x.mp3.part").exists())
+    await until(lambda: (tmp_path / ".x.mp3.raw").exists())
     started = time.monotonic()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await until(lambda: not (tmp_path / ".x.mp3.part").exists())
+    await until(lambda: not (tmp_path / ".x.mp3.raw").exists())
     assert time.monotonic() - started < 2
     assert not (tmp_path / "x.mp3").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from .id3 import id3
 from .spool import CHANNELS
 
 SAMPLE_RATE = 48_000
@@ -53,21 +55,29 @@ def encode(
     source: Path, target: Path, audio_format: str, factor: float, tags: Tags, stop: threading.Event | None = None
 ) -> None:
     """Write the float32 frames of `source` times `factor` to `target`, atomically and in blocks; blocking."""
-    partial = target.with_name(f".{target.name}.part")
+    partial, raw = target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.raw")
     if audio_format == "mp3":
         factor /= _MP3_SCALE
-    form = {"samplerate": SAMPLE_RATE, "channels": CHANNELS, **_form(audio_format)}
     try:
-        with source.open("rb") as samples, soundfile.SoundFile(partial, "w", **form) as out:
-            out.title, out.artist, out.comment, out.software = tags.title, tags.artist, tags.comment, tags.software
+        with (
+            source.open("rb") as samples,
+            soundfile.SoundFile(raw, "w", samplerate=SAMPLE_RATE, channels=CHANNELS, **_form(audio_format)) as out,
+        ):
+            if audio_format != "mp3":
+                out.title, out.artist, out.comment, out.software = tags.title, tags.artist, tags.comment, tags.software
             while block := samples.read(_BLOCK * CHANNELS * 4):
                 if stop is not None and stop.is_set():
                     raise Stopped
                 out.write(np.frombuffer(block, dtype="<f4").reshape(-1, CHANNELS) * np.float32(factor))
+        if audio_format == "mp3":
+            _prepend(id3(tags.title, tags.artist, tags.comment, tags.software), raw, partial)
+        else:
+            raw.rename(partial)
         _sync(partial)
         partial.replace(target)
         _sync(target.parent)  # a rename is safe against a power cut once its folder is on disk
     finally:
+        raw.unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
 
 
@@ -76,6 +86,12 @@ def _form(audio_format: str) -> Mapping[str, object]:
     if audio_format == "mp3":
         return {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT", "compression_level": 4 / 9}
     return {"format": audio_format.upper(), "subtype": "PCM_16"}
+
+
+def _prepend(head: bytes, source: Path, target: Path) -> None:
+    with source.open("rb") as rest, target.open("wb") as whole:
+        whole.write(head)
+        shutil.copyfileobj(rest, whole, _BLOCK)
 
 
 def _sync(path: Path) -> None:

@@ -34,10 +34,12 @@ async def serve_file(request: Request, file: Path, audio_format: str) -> Respons
         return Response(status=304, headers=headers)
     status = 200
     if asked := _range(request, tag):
-        part = asked.range_for_length(body.size)
-        if part is None:
+        begin, end = asked.ranges[0]
+        if begin >= body.size:
             raise RequestError(416, "Range: lies beyond the end of the file", {"Content-Range": f"bytes */{body.size}"})
-        status, (body.begin, body.end) = 206, part
+        status, body.begin, body.end = 206, max(begin, 0), min(end or body.size, body.size)
+        if begin < 0:  # counted from the end
+            body.begin = max(body.size + begin, 0)
         headers["Content-Range"] = f"bytes {body.begin}-{body.end - 1}/{body.size}"
     response = Response(body, status, headers, content_type=CONTENT_TYPES[audio_format])
     response.content_length = body.end - body.begin
