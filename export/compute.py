@@ -1,10 +1,12 @@
-"""Computes artifacts: loads the checkpoint once, exports each graph. The module that imports torch."""
+"""Computes artifacts: loads what a graph needs of the checkpoint and exports it. The module that imports torch."""
 
 import logging
+import multiprocessing
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, cached_property
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,78 +17,94 @@ from .artifacts import Artifact
 from .cache import Cache
 from .checkpoint import Parts, load_dit, load_text_encoder, load_tokenizer, load_vae
 from .digests import sha256
+from .errors import ExportError
 from .graph import Graph
 from .layout import Checkpoints
 
+# Tracing is Python on one core: small models are exported side by side, large ones one at a time to save memory.
+_SMALL = 200_000_000
+_WORKERS = 2
+_SLOWEST_FIRST = ("dit", "condition", "vae_decoder", "text_encoder", "lyric_embedding", "constants")
 
-class Loaded:
-    """Parts of one model, read from disk when they are first asked for."""
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
-
-    @cached_property
-    def text_encoder(self) -> Any:
-        return load_text_encoder(self.checkpoints.text_encoder)
-
-    @cached_property
-    def vae(self) -> Any:
-        return load_vae(self.checkpoints.vae)
-
-    def parts(self, dit: str) -> Parts:
-        config = self.checkpoints.dit(dit)
-        tokenizer = load_tokenizer(self.checkpoints.text_encoder)
-        dits = load_dit(config)
-        return Parts(config, **dits, vae=self.vae, text_encoder=self.text_encoder, tokenizer=tokenizer)
+Done = tuple[str, float]
+"""Name of an artifact that is in the cache now, and the seconds it took."""
 
 
-def compute(checkpoints: Checkpoints, artifacts: Sequence[Artifact], results: Cache) -> Iterator[tuple[str, float]]:
-    """Computes the artifacts into the cache; yields the name and the seconds of each when it is there."""
-    _quiet()
-    loaded = Loaded(checkpoints)
-    dits = list(dict.fromkeys(artifact.dit for artifact in artifacts))
-    for dit in dits:  # one DiT in memory at a time
-        parts = cache(lambda dit=dit: loaded.parts(dit))
-        for artifact in artifacts:
-            if artifact.dit == dit:
-                started = time.monotonic()
-                with results.filling(artifact.digest()) as folder, torch.no_grad():
-                    _write(artifact, loaded, parts, folder)
-                yield artifact.name, time.monotonic() - started
-
-
-def _write(artifact: Artifact, loaded: Loaded, parts: Callable[[], Parts], folder: Path) -> None:
-    hashes = {file.name: sha256(file) for file in artifact.files}
-    if artifact.kind == "constants":
-        constants.write(parts(), folder, artifact.name, hashes)
+def compute(checkpoints: Checkpoints, artifacts: Sequence[Artifact], results: Cache) -> Iterator[Done]:
+    """Computes the artifacts into the cache, which holds all of them when this ends. Raises ExportError."""
+    size = sum(file.stat().st_size for artifact in artifacts for file in artifact.files)
+    if size > _SMALL or len(artifacts) == 1:
+        for artifact in artifacts:  # those of one DiT follow each other: it is loaded once
+            yield _compute_one(checkpoints, artifact, results)
         return
-    onnx_file.write(_graph(artifact.kind, loaded, parts), folder, artifact.name, hashes)
-
-
-def _graph(kind: str, loaded: Loaded, parts: Callable[[], Parts]) -> Graph:
-    match kind:
-        case "text_encoder":
-            return text_graphs.text_encoder(loaded.text_encoder)
-        case "lyric_embedding":
-            return text_graphs.lyric_embedding(loaded.text_encoder)
-        case "vae_decoder":
-            return vae_graphs.decoder(loaded.vae)
-        case "condition":
-            return condition_graph.graph(parts())
-        case "dit":
-            return dit_graph.graph(parts())
-    raise ValueError(f"no graph {kind}")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(_WORKERS, mp_context=context) as pool:
+        ordered = sorted(artifacts, key=lambda artifact: _SLOWEST_FIRST.index(artifact.kind))
+        running: list[Future[Done]] = [pool.submit(_compute_one, checkpoints, one, results) for one in ordered]
+        try:
+            for future in as_completed(running):
+                yield future.result()
+        except ExportError:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def make_tiny_checkpoint(folder: Path) -> None:
     """Fills an empty folder with the embedded checkpoint."""
-    _quiet()
     tiny_checkpoint.write(folder)
+
+
+def _compute_one(checkpoints: Checkpoints, artifact: Artifact, results: Cache) -> Done:
+    _quiet()
+    started = time.monotonic()
+    hashes = {file.name: sha256(file) for file in artifact.files}
+    with results.filling(artifact.digest()) as folder, torch.no_grad():
+        if artifact.kind == "constants":
+            constants.write(_parts(checkpoints, artifact.dit), folder, artifact.name, hashes)
+        else:
+            onnx_file.write(_graph(checkpoints, artifact), folder, artifact.name, hashes)
+    return artifact.name, time.monotonic() - started
+
+
+def _graph(checkpoints: Checkpoints, artifact: Artifact) -> Graph:
+    match artifact.kind:
+        case "text_encoder":
+            return text_graphs.text_encoder(_text_encoder(checkpoints))
+        case "lyric_embedding":
+            return text_graphs.lyric_embedding(_text_encoder(checkpoints))
+        case "vae_decoder":
+            return vae_graphs.decoder(_vae(checkpoints))
+        case "condition":
+            return condition_graph.graph(_parts(checkpoints, artifact.dit))
+        case "dit":
+            return dit_graph.graph(_parts(checkpoints, artifact.dit))
+    raise ValueError(f"no graph {artifact.kind}")
+
+
+@lru_cache(maxsize=1)
+def _text_encoder(checkpoints: Checkpoints) -> Any:
+    return load_text_encoder(checkpoints.text_encoder)
+
+
+@lru_cache(maxsize=1)
+def _vae(checkpoints: Checkpoints) -> Any:
+    return load_vae(checkpoints.vae)
+
+
+@lru_cache(maxsize=1)
+def _parts(checkpoints: Checkpoints, dit: str) -> Parts:
+    config = checkpoints.dit(dit)
+    return Parts(
+        config=config,
+        **load_dit(config),
+        vae=_vae(checkpoints),
+        text_encoder=_text_encoder(checkpoints),
+        tokenizer=load_tokenizer(checkpoints.text_encoder),
+    )
 
 
 def _quiet() -> None:
     """The exporter reports each operator of torchvision that is not installed, and its own deprecations."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    for category in (FutureWarning, DeprecationWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=category)

@@ -1,5 +1,6 @@
 """The DiT for export: songs of different length, prompt and timestep in one batch, each as if it were alone."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ class MaskedDit(nn.Module):
     in place of the strided convolutions is the same sum, and exports without a branch on odd lengths.
     """
 
+    time_frequencies: torch.Tensor
     time_embedding_r: torch.Tensor
     time_projection_r: torch.Tensor
 
@@ -31,6 +33,8 @@ class MaskedDit(nn.Module):
         self.self_attentions = nn.ModuleList(Attention(layer.self_attn) for layer in dit.layers)
         self.cross_attentions = nn.ModuleList(Attention(layer.cross_attn) for layer in dit.layers)
         self.rotary = Rotary(dit.head_dim, dit.rope_theta)
+        # A constant, because exp() of another library moves the phase of t = 1000 by 4e-5.
+        self.register_buffer("time_frequencies", _sinusoid_frequencies(dit.time_embed.in_channels))
         # The second timestep is always equal to the first: its network sees 0 and is a constant.
         embedding, projection = dit.time_embed_r(torch.zeros(1))
         self.register_buffer("time_embedding_r", embedding)
@@ -76,10 +80,19 @@ class MaskedDit(nn.Module):
     def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # Every row twice: a matrix product with one row takes another route (and rounding) in ONNX Runtime's CPU
         # kernels than one with several, and a song alone must give the same bits as a song among others.
-        embedding, projection = self.source.time_embed(timestep.expand(-1, 2).reshape(-1))
+        time = self.source.time_embed
+        angles = timestep.expand(-1, 2).reshape(-1, 1) * time.scale * self.time_frequencies
+        embedding = time.linear_2(time.act1(time.linear_1(torch.cat([angles.cos(), angles.sin()], dim=-1))))
+        projection = time.time_proj(time.act2(embedding)).unflatten(1, (6, -1))
         embedding = embedding.unflatten(0, (-1, 2))[:, 0]
         projection = projection.unflatten(0, (-1, 2))[:, 0]
         return embedding + self.time_embedding_r, projection + self.time_projection_r
+
+
+def _sinusoid_frequencies(channels: int) -> torch.Tensor:
+    """Frequencies of the timestep embedding, exactly as diffusers' Timesteps computes them."""
+    half = channels // 2
+    return torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32) / half)
 
 
 def _linear_patchify(dit: Any) -> tuple[nn.Linear, nn.Linear]:

@@ -41,6 +41,8 @@ def _mean(name: str, shapes: Shapes) -> float:
     """Where PyTorch initialises to a constant, values stay around that constant."""
     if name.endswith("weight_g"):
         return _weight_norm_gain(name, shapes)
+    if name.endswith(".beta"):
+        return 1.0  # at 0 the chain of 36 sine activations would magnify rounding errors a hundredfold
     return 1.0 if _is_norm(name) else 0.0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_oobleck import Snake1d
 from torch import nn
 from torch.nn.utils import remove_weight_norm
 
@@ -13,21 +14,40 @@ from .graph import BATCH, Case, Graph
 FRAMES = torch.export.Dim("frames", min=1, max=16384)
 
 
+class Snake(nn.Module):
+    """diffusers' Snake1d with its logarithmic parameters made plain: x + sin²(a·x) / b."""
+
+    frequency: torch.Tensor
+    amplitude: torch.Tensor
+
+    def __init__(self, snake: Any) -> None:
+        super().__init__()
+        self.register_buffer("frequency", snake.alpha.exp())
+        self.register_buffer("amplitude", (snake.beta.exp() + 1e-9).reciprocal())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wave = torch.sin(self.frequency * x)
+        return x + self.amplitude * (wave * wave)
+
+
 class Decoder(nn.Module):
     """OobleckDecoder on [B, T, 64] latents."""
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
-        self.source = _without_weight_norm(copy.deepcopy(decoder))
+        self.source = _folded(copy.deepcopy(decoder))
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.source(latents.transpose(1, 2)))
 
 
-def _without_weight_norm(module: nn.Module) -> nn.Module:
-    for layer in module.modules():
+def _folded(module: nn.Module) -> nn.Module:
+    """The module with everything computed that depends on weights alone."""
+    for name, layer in list(module.named_modules()):
         if hasattr(layer, "weight_g"):
             remove_weight_norm(layer)
+        if isinstance(layer, Snake1d):
+            module.set_submodule(name, Snake(layer))
     return module.requires_grad_(False)
 
 
