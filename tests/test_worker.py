@@ -1,0 +1,200 @@
+"""Workers against a pipeline that misbehaves as told: real Triton, real client, real store, scripted faults."""
+
+import asyncio
+
+import pytest
+
+from frontend.jobs.job import State, Work
+from frontend.jobs.sqlite import SqliteJobStore
+from frontend.songs.client import SongClient
+from frontend.songs.errors import song_error
+from frontend.worker import Folders, Workers
+
+# The caption is a script, one word per attempt: an error status, "die" (the process), "cut" (no result), "hang", "ok".
+# What attempt it is, is remembered on disk, because the process may not live to see the next.
+PIPELINE = '''
+import asyncio, json, os, pathlib, uuid
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+INSTANCE = uuid.uuid4().hex
+HERE = pathlib.Path(__file__).parent
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+class TritonPythonModel:
+    async def execute(self, requests):
+        for request in requests:
+            body = json.loads(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
+            sender = request.get_response_sender()
+            if body["kind"] == "ping":
+                say(sender, {"type": "done", "instance": INSTANCE}, flags=FINAL)
+            else:
+                await sing(sender, body)
+
+async def sing(sender, body):
+    log = HERE / (body["lyrics"] + ".attempts")
+    words = body["caption"].split()
+    attempt = len(log.read_text()) if log.exists() else 0
+    log.write_text("x" * (attempt + 1))
+    word = words[min(attempt, len(words) - 1)]
+    say(sender, {"type": "metadata"})
+    if word == "die":
+        os._exit(1)
+    if word == "hang":
+        while not sender.is_cancelled():
+            await asyncio.sleep(0.01)
+        (HERE / (body["lyrics"] + ".cancelled")).write_text("")
+    if word.isdigit():
+        error = pb_utils.TritonError(f"[{word}] caption: no", pb_utils.TritonError.INTERNAL)
+        return sender.send(pb_utils.InferenceResponse([], error=error), flags=FINAL)
+    pcm = np.full((2, 1000), 0.25, np.float32)
+    say(sender, {"type": "audio", "item": 0, "offset": 7 if word == "gap" else 0, "samples": 1000}, pcm)
+    if word == "cut":
+        return sender.send(flags=FINAL)
+    say(sender, {"type": "done", "model": "m", "seeds": body["seeds"], "duration": 1000 / 48000, "steps": 8,
+                 "schedule": [1.0], "peaks": [0.25], "timings": {}, "notes": [], "metadata": {}}, flags=FINAL)
+
+def say(sender, event, pcm=None, flags=0):
+    tensors = [pb_utils.Tensor("event", np.array([json.dumps(event).encode()], dtype=object))]
+    if pcm is not None:
+        tensors.append(pb_utils.Tensor("pcm", pcm))
+    sender.send(pb_utils.InferenceResponse(tensors), flags=flags)
+'''
+CONFIG = """name: "acestep" backend: "python" max_batch_size: 0
+model_transaction_policy { decoupled: true }
+input [ { name: "request" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ { name: "event" data_type: TYPE_STRING dims: [ 1 ] }, { name: "pcm" data_type: TYPE_FP32 dims: [ 2, -1 ] } ]
+instance_group [ { kind: KIND_CPU count: 1 } ]
+"""
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """(gRPC address, folder of the faulty pipeline's traces)."""
+    from tests.conftest import start
+
+    folder = tmp_path_factory.mktemp("faulty")
+    model = folder / "repository" / "acestep"
+    (model / "1").mkdir(parents=True)
+    (model / "1" / "model.py").write_text(PIPELINE)
+    (model / "config.pbtxt").write_text(CONFIG)
+    running = start(folder / "stack", folder / "repository", frontend=False)
+    yield running.triton_grpc, next((folder / "repository").rglob("model.py")).parent
+    running.stop()
+
+
+class Frontend:
+    """A store and workers on a state folder."""
+
+    def __init__(self, state, url):
+        self.state = state
+        self.url = url
+
+    async def __aenter__(self):
+        folders = Folders(self.state / "spool", self.state / "audio")
+        for folder in (folders.spool, folders.audio):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.store = await SqliteJobStore.open(self.state / "jobs.sqlite")
+        self.songs = SongClient(self.url)
+        self.workers = Workers(self.store, self.songs, folders, lease_seconds=10)
+        self.workers.start(2, {})
+        return self
+
+    async def __aexit__(self, *_):
+        await self.workers.stop()
+        await self.store.close()
+        await self.songs.close()
+
+    async def submit(self, script, name):
+        song = {"kind": "song", "caption": script, "lyrics": name, "seeds": [5]}
+        job = await self.store.submit(Work(song, "wav"), 10)
+        self.workers.wake()
+        return job.id
+
+    async def until(self, job_id, *states, seconds=60):
+        async with asyncio.timeout(seconds):
+            while True:
+                job = await self.store.get(job_id)
+                if job.state in states:
+                    return job
+                await asyncio.sleep(0.02)
+
+    async def ended(self, job_id):
+        return await self.until(job_id, State.SUCCEEDED, State.FAILED)
+
+
+@pytest.fixture
+async def frontend(tmp_path, faulty):
+    async with Frontend(tmp_path, faulty[0]) as running:
+        yield running
+    assert list((tmp_path / "spool").iterdir()) == [], "no samples are left behind"
+
+
+@pytest.mark.parametrize(("script", "state", "attempts", "error", "code"), [
+    ("ok", State.SUCCEEDED, 1, None, None),
+    ("400", State.FAILED, 1, "caption: no", "invalid_request"),
+    ("499", State.FAILED, 1, "caption: no", "cancelled"),
+    ("500 ok", State.SUCCEEDED, 2, None, None),
+    ("503 503 ok", State.SUCCEEDED, 1, None, None),
+    ("cut ok", State.SUCCEEDED, 2, None, None),
+    ("gap ok", State.SUCCEEDED, 2, None, None),
+])
+async def test_every_error_has_its_answer(frontend, script, state, attempts, error, code):
+    job = await frontend.ended(await frontend.submit(script, script.replace(" ", "-")))
+    assert (job.state, job.attempts, job.error, job.error_code) == (state, attempts, error, code)
+    audio = list((frontend.state / "audio").iterdir())
+    if state is State.SUCCEEDED:
+        [path] = job.result["audio"]
+        assert [file.name for file in audio] == [(await frontend.store.find_audio(path)).file]
+    else:
+        assert audio == []
+
+
+async def test_three_faults_end_a_job_and_hold_up_nobody(frontend):
+    poisoned = await frontend.submit("500", "poisoned")
+    fine = await frontend.submit("ok", "fine")
+    assert (await frontend.ended(fine)).state is State.SUCCEEDED
+    assert (await frontend.store.get(poisoned)).state is State.QUEUED, "in its back-off"
+    job = await frontend.ended(poisoned)
+    assert (job.state, job.attempts, job.error_code) == (State.FAILED, 3, "generation_failed")
+
+
+async def test_a_pipeline_that_dies_in_a_song_is_noticed(frontend):
+    """Triton leaves such a stream open and silent."""
+    job = await frontend.ended(await frontend.submit("die ok", "die"))
+    assert (job.state, job.attempts) == (State.SUCCEEDED, 2)
+
+
+async def test_a_stop_cancels_the_song_and_gives_the_job_back(tmp_path, faulty):
+    url, traces = faulty
+    async with Frontend(tmp_path, url) as first:
+        job_id = await first.submit("hang ok", "hang")
+        await first.until(job_id, State.RUNNING)
+        while not (traces / "hang.attempts").exists():  # noqa: ASYNC110  another process writes it
+            await asyncio.sleep(0.02)
+    async with Frontend(tmp_path, url) as second:
+        job = await second.ended(job_id)
+        assert (job.state, job.attempts, job.result["seeds"]) == (State.SUCCEEDED, 1, [5])
+    assert (traces / "hang.cancelled").exists()
+
+
+async def test_jobs_wait_while_triton_is_away(tmp_path):
+    async with Frontend(tmp_path, "127.0.0.1:9") as frontend:
+        job_id = await frontend.submit("ok", "away")
+        await asyncio.sleep(1.5)
+        job = await frontend.store.get(job_id)
+        assert (job.state, job.error) in ((State.QUEUED, None), (State.RUNNING, None))
+        assert job.attempts <= 1
+
+
+@pytest.mark.parametrize(("message", "begun", "status", "text"), [
+    ("[400] duration: must be between 10 and 600", False, 400, "duration: must be between 10 and 600"),
+    ("in ensemble 'x', [503] model is\nnot available", True, 503, "model is not available"),
+    ("Request for unknown model: 'acestep' is not found", False, 503, "the song pipeline is not ready"),
+    ("Stub process 'acestep_0_0' is not healthy.", False, 503, "the song pipeline is not ready"),
+    ("Stub process 'acestep_0_0' is not healthy.", True, 500, "the song pipeline broke off"),
+    ("Traceback: /opt/secret/model.py line 3", False, 500, "the song pipeline failed"),
+])
+def test_what_triton_says_becomes_a_status_and_a_line(message, begun, status, text):
+    error = song_error(message, begun=begun)
+    assert (error.status, error.text) == (status, text)
