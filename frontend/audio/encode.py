@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from .id3 import id3
@@ -68,7 +69,8 @@ def encode(
             while block := samples.read(_BLOCK * CHANNELS * 4):
                 if stop is not None and stop.is_set():
                     raise Stopped
-                out.write(np.frombuffer(block, dtype="<f4").reshape(-1, CHANNELS) * np.float32(factor))
+                frames = np.frombuffer(block, dtype="<f4").reshape(-1, CHANNELS) * np.float32(factor)
+                out.write(frames if audio_format == "mp3" else _sixteen_bit(frames))
         if audio_format == "mp3":
             _prepend(id3(tags.title, tags.artist, tags.comment, tags.software), raw, partial)
         else:
@@ -86,6 +88,12 @@ def _form(audio_format: str) -> Mapping[str, object]:
     if audio_format == "mp3":
         return {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT", "compression_level": 4 / 9}
     return {"format": audio_format.upper(), "subtype": "PCM_16"}
+
+
+def _sixteen_bit(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Rounded here, because libsndfile rounds differently for wav and for flac."""
+    rounded: npt.NDArray[np.float32] = np.clip(np.rint(frames * 32768), -32768, 32767)
+    return rounded.astype(np.int16)
 
 
 def _prepend(head: bytes, source: Path, target: Path) -> None:

@@ -1,0 +1,309 @@
+"""The native API on a whole stack: songs, files, job records, refusals."""
+
+import asyncio
+import io
+import json
+import re
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from frontend.native.routes import create_app
+from frontend.services import Services
+from frontend.settings import resolve
+from tests.test_native_fields import EDGES
+
+RECORD = ["job_id", "status", "created_at", "started_at", "finished_at", "queue_position", "eta_seconds",
+          "avg_job_seconds", "result", "error"]
+RESULT = ["first_audio_path", "second_audio_path", "audio_paths", "generation_info", "status_message", "seed_value",
+          "metas", "bpm", "duration", "keyscale", "timesignature", "genres", "lm_model", "dit_model"]
+SHORT = {"caption": "a slow song", "audio_duration": 10, "batch_size": 1, "audio_format": "wav"}
+
+
+@pytest.fixture(scope="module")
+def api(stack):
+    with httpx.Client(base_url=stack.api, timeout=30) as client:
+        yield client
+
+
+def make(api, **body):
+    """A job's last record."""
+    answer = api.post("/v1/music/generate", json=body)
+    assert answer.status_code == 200, answer.text
+    assert list(answer.json()) == ["job_id", "status", "queue_position"]
+    assert answer.json()["status"] == "queued"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        record = api.get(f"/v1/jobs/{answer.json()['job_id']}").json()
+        if record["status"] in ("succeeded", "failed"):
+            return record
+        time.sleep(0.1)
+    pytest.fail(f"the job did not end: {record}")
+
+
+def audio(api, url):
+    answer = api.get(url)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def decoded(data):
+    samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    assert rate == 48_000
+    assert samples.shape[1] == 2
+    return samples
+
+
+@pytest.fixture(scope="module")
+def pair(api):
+    """30 s with every default: two mp3 files."""
+    record = make(api, caption="欢快的流行歌曲 🎵", lyrics="[Verse 1]\n你好世界", audio_duration=30, bpm=120,
+                  keyscale="C Major", timesignature="4")
+    assert record["status"] == "succeeded", record
+    return record
+
+
+def test_two_mp3_of_thirty_seconds_by_default(api, pair):
+    urls = pair["result"]["audio_paths"]
+    assert len(set(urls)) == 2
+    assert [pair["result"][f"{n}_audio_path"] for n in ("first", "second")] == urls
+    songs = []
+    for url in urls:
+        answer = audio(api, url)
+        assert answer.headers["Content-Type"] == "audio/mpeg"
+        assert len(answer.content) * 8 / 30 >= 192_000
+        songs.append(decoded(answer.content))
+        assert abs(len(songs[-1]) / 48_000 - 30) <= 0.1
+        assert np.abs(songs[-1]).max() > 0.5
+    assert np.abs(songs[0][: 48_000] - songs[1][: 48_000]).max() > 0.01, "two different songs"
+
+
+def test_files_say_what_they_are(api, pair):
+    seeds = pair["result"]["seed_value"].split(",")
+    for url, seed in zip(pair["result"]["audio_paths"], seeds, strict=True):
+        with soundfile.SoundFile(io.BytesIO(audio(api, url).content)) as file:
+            assert file.title == "欢快的流行歌曲 🎵"
+            assert file.artist == "ACE-Step (acestep-tiny-turbo)"
+            assert file.comment.startswith(f"AI-generated; model acestep-tiny-turbo; seed {seed}; noise")
+
+
+def test_the_record_has_the_documents_keys_in_order(pair):
+    assert list(pair)[:10] == RECORD
+    assert list(pair["result"]) == RESULT
+    assert (pair["queue_position"], pair["eta_seconds"], pair["error"]) == (0, None, None)
+    assert pair["created_at"] <= pair["started_at"] < pair["finished_at"]
+    assert pair["avg_job_seconds"] > 0
+
+
+def test_the_result_says_what_was_made(pair):
+    result = pair["result"]
+    assert re.fullmatch(r"\d+,\d+", result["seed_value"])
+    lines = result["generation_info"].split("\n")
+    assert lines[0] == "🎵 Generated 2 audios"
+    assert re.fullmatch(r"⏱️ Total: \d+\.\ds", lines[1])
+    assert lines[2] == f"🎲 Seeds: {result['seed_value']}"
+    assert "Schedule: 1, 0.9545, 0.9, 0.8333, 0.75, 0.6429, 0.5, 0.3" in lines
+    assert any("not loaded (LM=none)" in line for line in lines)
+    assert result["metas"] == {
+        "bpm": 120, "duration": 30, "genres": "N/A", "keyscale": "C major", "timesignature": "4",
+        "caption": "欢快的流行歌曲 🎵", "lyrics": "[Verse 1]\n你好世界",
+    }
+    flat = {name: result[name] for name in ("bpm", "duration", "keyscale", "timesignature", "genres")}
+    assert flat == {"bpm": 120, "duration": 30, "keyscale": "C major", "timesignature": "4", "genres": None}
+    assert (result["dit_model"], result["lm_model"]) == ("acestep-tiny-turbo", None)
+
+
+def test_answers_are_one_line_of_json(api, pair):
+    text = api.get(f"/v1/jobs/{pair['job_id']}").text
+    assert "\n" not in text
+    assert text.index('"status"') < text.index('"result"')
+    assert json.loads(text) == pair
+
+
+def test_wav_and_flac_hold_the_same_song_and_a_seed_gives_equal_bytes(api):
+    records = [
+        make(api, **SHORT | {"audio_format": audio_format, "seed": 7, "use_random_seed": False})
+        for audio_format in ("wav", "WAV", "flac")
+    ]
+    assert [record["result"]["seed_value"] for record in records] == ["7"] * 3
+    files = [audio(api, record["result"]["first_audio_path"]) for record in records]
+    assert [file.headers["Content-Type"] for file in files] == ["audio/wav", "audio/wav", "audio/flac"]
+    assert files[0].content == files[1].content
+    wav, flac = decoded(files[0].content), decoded(files[2].content)
+    assert wav.shape == (480_000, 2)
+    assert np.array_equal(wav, flac)
+    assert np.abs(wav).max() == pytest.approx(10 ** (-1 / 20), abs=1 / 32768)
+    assert records[0]["result"]["second_audio_path"] is None
+
+
+def test_an_item_of_a_batch_is_the_song_of_its_seed(api):
+    batch = make(api, **SHORT | {"seed": "41,7", "use_random_seed": False, "batch_size": 3})["result"]
+    seeds = batch["seed_value"].split(",")
+    assert seeds[:2] == ["41", "7"]
+    alone = make(api, **SHORT | {"seed": int(seeds[2]), "use_random_seed": False})["result"]
+    third = audio(api, batch["audio_paths"][2]).content
+    assert np.array_equal(decoded(third), decoded(audio(api, alone["first_audio_path"]).content))
+
+
+def test_each_model_and_its_aliases(api):
+    base = make(api, **SHORT | {"model": "acestep-tiny-base", "inference_steps": 4})["result"]
+    assert base["dit_model"] == "acestep-tiny-base"
+    turbo = make(api, **SHORT | {"model": "acestep-v15-turbo", "timesteps": "0.97,0.5,0", "lyrics": "[inst]"})["result"]
+    assert turbo["dit_model"] == "acestep-tiny-turbo"
+    assert "Schedule: 0.9545, 0.5" in turbo["generation_info"]
+    assert turbo["metas"]["lyrics"] == "[Instrumental]"
+
+
+def test_a_job_runs_on_while_its_client_is_away_and_shows_progress(stack):
+    with httpx.Client(base_url=stack.api) as client:
+        job_id = client.post("/v1/music/generate", json=SHORT | {"audio_duration": 30}).json()["job_id"]
+    seen = set()
+    with httpx.Client(base_url=stack.api) as client:
+        while (record := client.get(f"/v1/jobs/{job_id}").json())["status"] in ("queued", "running"):
+            if record["progress"]:
+                assert 0 <= record["progress"]["done"] <= record["progress"]["total"]
+                seen.add(record["progress"]["phase"])
+            time.sleep(0.05)
+    assert record["status"] == "succeeded"
+    assert seen <= {"condition", "denoise", "decode", "encode"}
+    assert seen, "no progress was shown"
+
+
+def test_audio_by_head_and_range(api, pair):
+    url = pair["result"]["first_audio_path"]
+    whole = audio(api, url)
+    head = api.head(url)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(whole.content))
+    part = api.get(url, headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, whole.content[100:200])
+    assert part.headers["Content-Range"] == f"bytes 100-199/{len(whole.content)}"
+    assert api.get(url, headers={"Range": "bytes=-7"}).content == whole.content[-7:]
+    assert api.get(url, headers={"Range": f"bytes={len(whole.content)}-"}).status_code == 416
+    assert api.get(url, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("path", [
+    "/etc/hostname", "../jobs.sqlite", "/audio/../jobs.sqlite", "jobs.sqlite", "/audio/", "\x00", "{file}", "{url}/",
+    " {url}",
+])
+def test_no_other_path_is_served(api, stack, pair, path):
+    [known] = parse_qs(urlsplit(pair["result"]["first_audio_path"]).query)["path"]
+    on_disk = str(stack.state / "audio" / known.rsplit("/", 1)[1])
+    answer = api.get("/v1/audio", params={"path": path.replace("{url}", known).replace("{file}", on_disk)})
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Audio file not found"})
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [(name, bad[0], text) for name, _, bad, text in EDGES])
+def test_out_of_range_is_a_400_in_one_line(api, name, value, text):
+    answer = api.post("/v1/music/generate", json={"caption": "x", name: value})
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["detail"]
+    assert answer.json()["detail"].startswith(f"{name}: {text}")
+    assert "\n" not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "detail"), [
+    ("GET", "/v1/jobs/no-such-job", 404, "Job not found"),
+    ("GET", "/v1/jobs/%00", 404, "Job not found"),
+    ("GET", "/nothing", 404, "Not Found"),
+    ("GET", "/v1/music/generate", 405, "Method Not Allowed"),
+    ("DELETE", "/v1/models", 405, "Method Not Allowed"),
+    ("GET", "/v1/audio", 400, "path: is missing"),
+    ("POST", "/v1/music/random", 400, "/v1/music/random needs the 5 Hz LM, which is not loaded (LM=none)"),
+    ("POST", "/v1/music/generate", 415,
+     "Unsupported Content-Type: (missing); use application/json, application/x-www-form-urlencoded, "
+     "or multipart/form-data"),
+])
+def test_errors_have_one_shape(api, stack, method, path, status, detail):
+    answer = api.request(method, stack.api + path)
+    assert (answer.status_code, answer.json()) == (status, {"detail": detail})
+    assert answer.headers["Content-Type"] == "application/json"
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_an_unreadable_or_huge_body_is_refused(api):
+    headers = {"Content-Type": "application/json"}
+    assert api.post("/v1/music/generate", content=b"{", headers=headers).json() == {
+        "detail": "Invalid JSON: Expecting property name enclosed in double quotes at line 1 column 2"}
+    huge = api.post("/v1/music/generate", content=b" " * (2 << 20), headers=headers)
+    assert (huge.status_code, huge.json()) == (413, {"detail": "Request body too large: at most 1048576 bytes"})
+    empty = api.post("/v1/music/generate", json={})
+    assert empty.json() == {"detail": "caption: give a caption or lyrics; both are empty"}
+
+
+def test_models_and_probes(api):
+    models = api.get("/v1/models").json()
+    assert list(models) == ["models", "default_model"]
+    assert [list(model)[:2] for model in models["models"]] == [["name", "is_default"]] * 2
+    assert [(model["name"], model["is_default"]) for model in models["models"]] == [
+        ("acestep-tiny-turbo", True), ("acestep-tiny-base", False)]
+    assert models["default_model"] == "acestep-tiny-turbo"
+    assert all(model["audio_is_noise"] for model in models["models"])
+    assert api.get("/health").text == '{"status": "ok", "service": "ACE-Step API", "version": "1.0"}'
+    assert api.get("/livez").status_code == 200
+    assert api.get("/readyz").json()["status"] == "ok"
+
+
+def own_settings(tmp_path, url, **flags):
+    return resolve({"state": str(tmp_path), "triton_url": url, **flags}, {}, {})
+
+
+async def test_before_the_models_are_ready(tmp_path):
+    async with Services(own_settings(tmp_path, "127.0.0.1:9")) as services:
+        client = create_app(services).test_client()
+        refused = await client.post("/v1/music/generate", json=SHORT)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert await refused.get_json() == {"detail": "Models are not ready yet"}
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/health")).status_code == 200
+        assert await (await client.get("/v1/models")).get_json() == {"models": [], "default_model": None}
+
+
+async def test_a_full_queue_and_a_stop_in_the_middle(stack, tmp_path):
+    """One worker, two places: the fourth job is refused; a second frontend makes what the first had begun."""
+    settings = own_settings(tmp_path, stack.triton_grpc, queue_workers="1", queue_maxsize="2", avg_job_seconds="7")
+    body = SHORT | {"audio_duration": 40}
+    async with Services(settings) as services:
+        client = create_app(services).test_client()
+        await _until(lambda: services.catalogue is not None)
+        jobs = []
+        for place in (1, 1, 2):
+            answer = await (await client.post("/v1/music/generate", json=body)).get_json()
+            assert answer["queue_position"] == place
+            jobs.append(answer["job_id"])
+            if place == 1 and len(jobs) == 1:
+                await _until_status(client, jobs[0], "running")
+        refused = await client.post("/v1/music/generate", json=body)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
+        assert await refused.get_json() == {"detail": "Server busy: queue is full"}
+        records = [await (await client.get(f"/v1/jobs/{job_id}")).get_json() for job_id in jobs]
+        assert [(record["queue_position"], record["eta_seconds"], record["avg_job_seconds"]) for record in records] == [
+            (0, None, 7), (1, 7, 7), (2, 14, 7)]
+        seeds = (await services.store.get(jobs[0])).work.song["seeds"]
+    assert list((tmp_path / "spool").iterdir()) == []
+    async with Services(settings) as services:
+        client = create_app(services).test_client()
+        record = await _until_status(client, jobs[0], "succeeded")
+        assert record["result"]["seed_value"] == ",".join(map(str, seeds))
+        assert (await services.store.get(jobs[0])).attempts == 1
+
+
+async def _until(condition):
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110  nothing to wait on
+            await asyncio.sleep(0.02)
+
+
+async def _until_status(client, job_id, status):
+    async with asyncio.timeout(60):
+        while True:
+            record = await (await client.get(f"/v1/jobs/{job_id}")).get_json()
+            if record["status"] == status:
+                return record
+            assert record["status"] != "failed", record
+            await asyncio.sleep(0.05)
