@@ -17,10 +17,13 @@ from pipeline.denoiser import Denoiser
 from pipeline.errors import CANCELLED, FAULT, SongError, invalid
 from pipeline.events import Answer, Audio, Done, Event, Latents, Progress, to_json
 from pipeline.length import SAMPLE_RATE
+from pipeline.material import Uploads
 from pipeline.metrics import AUDIO_SECONDS, SONGS, SONGS_IN_FLIGHT, watch_loop_lag
-from pipeline.plan import plan_song
-from pipeline.request import parse_json, read_song
+from pipeline.models import Floats
+from pipeline.plan import Heard, SongPlan, plan_song
+from pipeline.request import SongRequest, parse_json, read_song
 from pipeline.song import Caller, Studio, sing
+from pipeline.timbre import is_silent
 from pipeline.tokens import PromptTokenizer
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
@@ -76,11 +79,9 @@ class TritonPythonModel:
             _send_error(sender, SongError(FAULT, f"internal error ({type(error).__name__})"))
 
     async def _sing(self, request: Any, body: dict[str, Any], sender: Any) -> None:
-        for name in ("src_audio", "reference_audio"):
-            if pb_utils.get_input_tensor_by_name(request, name) is not None:
-                raise invalid(name, "is not built yet")
         wish = read_song({"kind": "song", **body})
-        plan = await asyncio.to_thread(plan_song, wish, self._studio.served, self._tokenizer)
+        uploads = Uploads(_audio(request, "src_audio"), _audio(request, "reference_audio"))
+        plan = await asyncio.to_thread(self._plan, wish, uploads)
 
         async def send(event: Event) -> None:
             if isinstance(event, Audio):
@@ -99,7 +100,7 @@ class TritonPythonModel:
             self._meter.add(SONGS_IN_FLIGHT, 1)
             try:
                 caller.check()
-                await sing(plan, self._studio, caller)
+                await sing(plan, self._studio, caller, uploads)
                 outcome = "done"
             except Exception as error:
                 outcome = str(error.status if isinstance(error, SongError) else FAULT)
@@ -107,6 +108,15 @@ class TritonPythonModel:
             finally:
                 self._meter.add(SONGS_IN_FLIGHT, -1)
                 self._meter.add(SONGS, 1, outcome=outcome)
+
+    def _plan(self, wish: SongRequest, uploads: Uploads) -> SongPlan:
+        source, reference = uploads.source, uploads.reference
+        heard = Heard(
+            source=None if source is None else source.shape[1],
+            has_reference=reference is not None,
+            reference_is_silent=reference is not None and is_silent(reference),
+        )
+        return plan_song(wish, self._studio.served, self._tokenizer, heard)
 
     def _describe(self) -> dict[str, Any]:
         served = self._studio.served
@@ -118,6 +128,17 @@ class TritonPythonModel:
             "lm": None,
             "sample_rate": SAMPLE_RATE,
         }
+
+
+def _audio(request: Any, name: str) -> Floats | None:
+    """An optional audio input, checked; the array is a copy, because the request's memory is Triton's."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    if tensor is None:
+        return None
+    audio: Floats = tensor.as_numpy().copy()
+    if not np.isfinite(audio).all():
+        raise invalid(name, "must hold numbers only")
+    return audio
 
 
 def _send(sender: Any, event: Event) -> None:

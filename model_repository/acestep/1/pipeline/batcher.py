@@ -1,7 +1,8 @@
 """Which tracks share the next DiT call: pure policy, no arrays.
 
-A track is one item of one song on its way through the sampler. A call costs rows × longest row, because shorter rows
-are padded; the budget bounds that cost in DiT tokens (patches of two frames) and with it the time of a step.
+A track is one item of one song on its way through the sampler: one row of a call, or two when it is guided. A call
+costs rows × longest row, because shorter rows are padded; the budget bounds that cost in DiT tokens (patches of two
+frames) and with it the time of a step.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,11 @@ class Waiting(Protocol):
 
     @property
     def tokens(self) -> int:
-        """Length of the track's row in DiT tokens, padding included."""
+        """Length of the track's rows in DiT tokens, padding included."""
+
+    @property
+    def rows(self) -> int:
+        """Rows at its next step; they cannot be told apart."""
 
 
 Track = TypeVar("Track", bound=Waiting)
@@ -29,11 +34,11 @@ def pick(waiting: Iterable[Track], budget: int) -> list[Track]:
     within the budget and no row is padded beyond twice its length.
     """
     call: list[Track] = []
-    longest = shortest = 0
+    rows = longest = shortest = 0
     for track in waiting:
         grown, shrunk = max(longest, track.tokens), min(shortest or track.tokens, track.tokens)
-        fits = (len(call) + 1) * grown <= budget and grown <= MAX_PADDING * shrunk
+        fits = (rows + track.rows) * grown <= budget and grown <= MAX_PADDING * shrunk
         if not call or fits:
             call.append(track)
-            longest, shortest = grown, shrunk
+            rows, longest, shortest = rows + track.rows, grown, shrunk
     return call

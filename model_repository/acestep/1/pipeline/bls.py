@@ -9,7 +9,7 @@ import triton_python_backend_utils as pb_utils
 
 from .errors import FAULT, NOT_READY, SongError
 from .metrics import DIT_BYTES, DIT_CALLS, DIT_ROWS, METRICS, Meter, Metric
-from .models import Condition, DitCall, Floats
+from .models import Codes, Condition, DitCall, Floats
 from .tokens import TokenIds
 
 # What Triton 2.51 says of a model whose process died, that is loading, or that is not there.
@@ -67,6 +67,23 @@ class TritonModels:
         self._meter.add(DIT_ROWS, len(call.timestep), model=dit)
         self._meter.add(DIT_BYTES, sum(array.nbytes for array in inputs.values()) + velocity.nbytes, model=dit)
         return velocity
+
+    async def encode(self, audio: Floats) -> tuple[Floats, Floats]:
+        """See Models."""
+        mean, std = await _infer("vae_encoder", {"audio": np.ascontiguousarray(audio[None])}, ("mean", "std"))
+        return mean[0], std[0]
+
+    async def tokenize(self, dit: str, latents: Floats) -> Codes:
+        """See Models."""
+        (codes,) = await _infer(f"{dit}-tokenize", {"latents": np.ascontiguousarray(latents[None])}, ("codes",))
+        first: Codes = codes[0]
+        return first
+
+    async def detokenize(self, dit: str, codes: Codes) -> Floats:
+        """See Models."""
+        (latents,) = await _infer(f"{dit}-detokenize", {"codes": codes[None]}, ("latents",))
+        first: Floats = latents[0]
+        return first
 
     async def decode(self, latents: Floats) -> Floats:
         """See Models."""

@@ -63,7 +63,10 @@ class Audio:
 
 @dataclass(frozen=True)
 class Done:
-    """The end; carries what the caller needs to reproduce and to write the files (peaks before gain, per item)."""
+    """The end; carries what the caller needs to reproduce and to write the files.
+
+    Peaks are per item, before gain; with `keeps_level` the level is a source's and must not be raised.
+    """
 
     type: ClassVar[str] = "done"
     model: str
@@ -73,6 +76,7 @@ class Done:
     peaks: tuple[float, ...]
     timings: dict[str, float]
     metadata: Metadata
+    keeps_level: bool = False
     notes: tuple[str, ...] = field(default=())
 
     def fields(self) -> dict[str, Any]:

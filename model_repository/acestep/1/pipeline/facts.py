@@ -16,7 +16,8 @@ from .errors import invalid
 class Dit:
     """One diffusion transformer: its facts.json and its silence latent.
 
-    `silence` is float32 [15000, 64]: 600 s of what the VAE makes of silence (model facts D6).
+    `silence` is float32 [15000, 64]: 600 s of what the VAE makes of silence (model facts D6). `null_condition` is
+    float32 [H], what a base model attends to in every slot of its unconditional row (D5); turbo models have none.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Dit:
     max_lyric_tokens: int
     timbre_frames: int
     silence: npt.NDArray[np.float32]
+    null_condition: npt.NDArray[np.float32] | None
     facts: Mapping[str, Any]
 
 
@@ -39,6 +41,7 @@ class Served:
     default: str
     embedded: bool
     overlap_frames: int
+    encoder_overlap_frames: int
     dits: Mapping[str, Dit]
 
     def choose(self, name: str | None) -> Dit:
@@ -58,6 +61,7 @@ def load(folder: Path) -> Served:
         default=served["default"],
         embedded=served["embedded"],
         overlap_frames=served["vae"]["overlap_frames"],
+        encoder_overlap_frames=served["vae"]["encoder_overlap_frames"],
         dits={name: _load_dit(folder / name) for name in served["models"]},
     )
 
@@ -75,5 +79,6 @@ def _load_dit(folder: Path) -> Dit:
         max_lyric_tokens=facts["max_lyric_tokens"],
         timbre_frames=facts["timbre_frames"],
         silence=np.load(folder / "silence_latent.npy"),
+        null_condition=np.load(null) if (null := folder / "null_condition.npy").exists() else None,
         facts=facts,
     )

@@ -26,7 +26,11 @@ class SongLength:
 
 def song_length(seconds: float) -> SongLength:
     """Lengths of a song of that many seconds at 48 kHz."""
-    samples = round(SAMPLE_RATE * seconds)
+    return length_of_samples(round(SAMPLE_RATE * seconds))
+
+
+def length_of_samples(samples: int) -> SongLength:
+    """Lengths of a song of that many samples."""
     frames = math.ceil(samples / HOP)
     return SongLength(samples, frames, max(frames, MIN_DIT_FRAMES))
 

@@ -10,6 +10,7 @@ from .tokens import TokenIds
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Models(Protocol):
 
     async def velocity(self, dit: str, call: DitCall) -> Floats:
         """One DiT evaluation: velocity [B, T, 64]."""
+
+    async def encode(self, audio: Floats) -> tuple[Floats, Floats]:
+        """Audio [2, 1920·T] to the posterior's mean and standard deviation, each [T, 64]."""
+
+    async def tokenize(self, dit: str, latents: Floats) -> Codes:
+        """Latents [5·n, 64] to codes [n]."""
+
+    async def detokenize(self, dit: str, codes: Codes) -> Floats:
+        """Codes [n] to latents [5·n, 64]."""
 
     async def decode(self, latents: Floats) -> Floats:
         """Latents [T, 64] to audio [2, 1920·T]."""

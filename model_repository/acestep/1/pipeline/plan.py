@@ -3,35 +3,72 @@
 import secrets
 from dataclasses import dataclass
 
-from .errors import invalid
+from .errors import FAULT, SongError, invalid
 from .facts import Dit, Served
-from .length import DEFAULT_SECONDS, SongLength, song_length
-from .prompts import INSTRUCTIONS, Metadata, caption_prompt, lyric_prompt, sung_lyrics
+from .length import DEFAULT_SECONDS, SAMPLE_RATE, SongLength, song_length
+from .prompts import Metadata, caption_prompt, instruction_for, lyric_prompt, sung_lyrics
+from .region import MAX_SECONDS, Canvas, plan_canvas
 from .request import SongRequest
 from .schedule import custom_schedule, shifted, turbo_schedule
 from .tokens import PromptTokenizer, TokenIds
+from .track import Course, Guidance
+
+CODES_PER_SECOND = 5
+REGION_TASKS = ("repaint", "lego")
+CODE_TASKS = ("text2music", "cover")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is known of the uploads while planning: samples of the source (None without one), and the reference."""
+
+    source: int | None = None
+    has_reference: bool = False
+    reference_is_silent: bool = False
+
+
+@dataclass(frozen=True)
+class Later:
+    """From step `begin` on the song follows no source any more, and this prompt (model facts E, cover strength)."""
+
+    begin: int
+    prompt: TokenIds
 
 
 @dataclass(frozen=True)
 class SongPlan:
-    """One song, decided: which DiT, which texts, how long, which schedule, one seed for each item."""
+    """One song, decided: which DiT, which texts, how long, how sampled, one seed for each item.
+
+    `canvas` places a source that is used; `keeps_level` says that the audio's level is the source's.
+    """
 
     dit: Dit
+    task: str
     metadata: Metadata
     prompt: TokenIds
     lyrics: TokenIds
+    later: Later | None
     length: SongLength
-    schedule: tuple[float, ...]
+    course: Course
     seeds: tuple[int, ...]
+    codes: tuple[tuple[int, ...], ...] | None
+    canvas: Canvas | None
+    uses_reference: bool
     notes: tuple[str, ...]
     wanted: frozenset[str]
 
+    @property
+    def keeps_level(self) -> bool:
+        return self.task == "repaint"
 
-def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer) -> SongPlan:
-    """The plan of a song. Errors: 400 naming the field that this model or this version cannot serve."""
+
+def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, heard: Heard = Heard()) -> SongPlan:
+    """The plan of a song. Errors: 400 naming the field that this model cannot serve."""
     dit = served.choose(request.model)
-    _check_task(request, dit, served)
-    notes: list[str] = []
+    _check_task(request, dit, served, heard)
+    task = "cover" if request.codes is not None else request.task
+    canvas = _canvas(request, task, heard)
+    duration, notes = _duration(request, canvas)
     metadata = Metadata(
         caption=request.caption,
         lyrics=sung_lyrics(request.lyrics, request.instrumental),
@@ -39,40 +76,80 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer) 
         bpm=request.bpm,
         key_scale=request.key_scale,
         time_signature=request.time_signature,
-        duration=DEFAULT_SECONDS if request.duration is None else request.duration,
+        duration=duration,
     )
-    prompt = tokenizer.encode(
-        caption_prompt(request.instruction or INSTRUCTIONS[request.task], metadata), dit.max_prompt_tokens)
+    prompt = _prompt(task, request, metadata, dit, tokenizer)
     lyrics = tokenizer.encode(lyric_prompt(metadata), dit.max_lyric_tokens)
-    if request.duration is None:
-        notes.append(f"no duration given: {DEFAULT_SECONDS:g} seconds")
+    course = Course(_schedule(request, dit), request.infer_method, _guidance(request, dit))
+    later = None
+    if task not in ("text2music", "repaint") and request.cover_strength < 1:
+        begin = int(len(course.schedule) * request.cover_strength)
+        later = Later(begin, _prompt("text2music", request, metadata, dit, tokenizer))
     if prompt.cut:
         notes.append(f"caption cut to the encoder's {dit.max_prompt_tokens} tokens ({prompt.cut} dropped)")
     if lyrics.cut:
         notes.append(f"lyrics cut to the encoder's {dit.max_lyric_tokens} tokens ({lyrics.cut} dropped)")
+    if heard.source is not None and canvas is None:
+        notes.append("source audio was not used: " + ("audio codes win" if request.codes else f"{task} needs none"))
+    if heard.reference_is_silent:
+        notes.append("reference audio was not used: it is silent")
     return SongPlan(
         dit=dit,
+        task=task,
         metadata=metadata,
         prompt=prompt,
         lyrics=lyrics,
-        length=song_length(metadata.duration),
-        schedule=_schedule(request, dit),
+        later=later,
+        length=song_length(duration) if canvas is None else canvas.length,
+        course=course,
         seeds=tuple(secrets.randbits(32) if seed == -1 else seed for seed in request.seeds),
+        codes=request.codes,
+        canvas=canvas,
+        uses_reference=heard.has_reference and not heard.reference_is_silent,
         notes=tuple(notes),
         wanted=request.wanted,
     )
 
 
-def _check_task(request: SongRequest, dit: Dit, served: Served) -> None:
+def _check_task(request: SongRequest, dit: Dit, served: Served, heard: Heard) -> None:
     if request.task not in dit.tasks:
         able = [other.name for other in served.dits.values() if request.task in other.tasks]
         raise invalid("task", f"{request.task} needs one of the models {', '.join(able) or '(none is served)'}")
-    if request.task not in INSTRUCTIONS:
-        raise invalid("task", f"{request.task} is not built yet; text2music is")
-    if request.infer_method != "ode":
-        raise invalid("infer_method", f"{request.infer_method} is not built yet; ode is")
-    if not dit.is_turbo and request.guidance_scale > 1:
-        raise invalid("guidance_scale", "above 1 is not built yet on base models")
+    if request.codes is not None and request.task not in CODE_TASKS:
+        raise invalid("codes", f"cannot be used with {request.task}; only with {' and '.join(CODE_TASKS)}")
+    if request.task != "text2music" and request.codes is None and heard.source is None:
+        raise invalid("src_audio", f"is needed by {request.task}" + (", or codes" if request.task == "cover" else ""))
+    if heard.source == 0:
+        raise invalid("src_audio", "is empty")
+
+
+def _canvas(request: SongRequest, task: str, heard: Heard) -> Canvas | None:
+    if task == "text2music" or request.codes is not None or heard.source is None:
+        return None
+    return plan_canvas(heard.source, request.repaint_start, request.repaint_end, task in REGION_TASKS)
+
+
+def _duration(request: SongRequest, canvas: Canvas | None) -> tuple[float, list[str]]:
+    """Seconds of the song, and what the caller should know about them."""
+    if canvas is not None:
+        return canvas.samples / SAMPLE_RATE, []
+    if request.duration is not None:
+        return request.duration, []
+    if request.codes is not None:
+        seconds = max(map(len, request.codes)) / CODES_PER_SECOND
+        if seconds > MAX_SECONDS:
+            raise invalid("codes", f"must be at most {MAX_SECONDS * CODES_PER_SECOND:g} codes")
+        return seconds, []
+    return DEFAULT_SECONDS, [f"no duration given: {DEFAULT_SECONDS:g} seconds"]
+
+
+def _prompt(
+    task: str, request: SongRequest, metadata: Metadata, dit: Dit, tokenizer: PromptTokenizer
+) -> TokenIds:
+    # The later, source-free part of a cover has the plain instruction, whatever the caller's own says.
+    is_later = task == "text2music" and (request.task != "text2music" or request.codes is not None)
+    instruction = instruction_for(task, "" if is_later else request.instruction, request.tracks)
+    return tokenizer.encode(caption_prompt(instruction, metadata), dit.max_prompt_tokens)
 
 
 def _schedule(request: SongRequest, dit: Dit) -> tuple[float, ...]:
@@ -82,3 +159,12 @@ def _schedule(request: SongRequest, dit: Dit) -> tuple[float, ...]:
     if steps > dit.max_steps:
         raise invalid("steps", f"must be between 1 and {dit.max_steps} on {dit.name}")
     return turbo_schedule(steps, request.shift) if dit.is_turbo else shifted(steps, request.shift)
+
+
+def _guidance(request: SongRequest, dit: Dit) -> Guidance | None:
+    """None where guidance does nothing: turbo models have it distilled into their weights, and 1 is no guidance."""
+    if dit.is_turbo or request.guidance_scale <= 1:
+        return None
+    if dit.null_condition is None:
+        raise SongError(FAULT, f"model {dit.name} has no null condition: export it again")
+    return Guidance(request.guidance_scale, *request.cfg_interval, request.use_adg, dit.null_condition)

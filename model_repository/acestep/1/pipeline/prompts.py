@@ -6,6 +6,17 @@ from dataclasses import dataclass
 INSTRUMENTAL_LYRICS = "[Instrumental]"
 INSTRUCTIONS = {
     "text2music": "Fill the audio semantic mask based on the given conditions:",
+    "repaint": "Repaint the mask area based on the given conditions:",
+    "cover": "Generate audio semantic tokens based on the given conditions:",
+    "extract": "Extract the {TRACK_NAME} track from the audio:",
+    "lego": "Generate the {TRACK_NAME} track based on the audio context:",
+    "complete": "Complete the input track with {TRACK_CLASSES}:",
+}
+# What the reference says when no track is named.
+_UNNAMED = {
+    "extract": "Extract the track from the audio:",
+    "lego": "Generate the track based on the audio context:",
+    "complete": "Complete the input track:",
 }
 _CAPTION_SECTION = re.compile(r"#\s*Caption\s*\n(.*?)(?:\n\s*#\s*Metas|$)", re.DOTALL)
 
@@ -21,6 +32,18 @@ class Metadata:
     key_scale: str
     time_signature: str
     duration: float
+
+
+def instruction_for(task: str, own: str, tracks: tuple[str, ...]) -> str:
+    """The task's instruction, or the caller's own; placeholders are filled with the tracks in capitals."""
+    instruction = own or (INSTRUCTIONS[task] if tracks or task not in _UNNAMED else _UNNAMED[task])
+    names = " | ".join(track.upper() for track in tracks)
+    for placeholder in ("{TRACK_NAME}", "{TRACK_CLASSES}"):
+        if not names:
+            # "the {TRACK_NAME} track" without a name is "the track"; the braces mean nothing to the model.
+            instruction = instruction.replace(placeholder + " ", "").replace(" with " + placeholder, "")
+        instruction = instruction.replace(placeholder, names)
+    return instruction
 
 
 def caption_prompt(instruction: str, metadata: Metadata) -> str:

@@ -40,6 +40,11 @@ class SongRequest:
     guidance_scale: float
     use_adg: bool
     cfg_interval: tuple[float, float]
+    codes: tuple[tuple[int, ...], ...] | None
+    tracks: tuple[str, ...]
+    repaint_start: float
+    repaint_end: float | None
+    cover_strength: float
     wanted: frozenset[str]
 
 
@@ -63,11 +68,16 @@ def read_song(body: Mapping[str, Any]) -> SongRequest:
     start, end = value["cfg_interval"]
     if start > end:
         raise invalid("cfg_interval", "start must not be above end")
+    if value["codes"] is not None and len(value["codes"]) not in (1, len(value["seeds"])):
+        raise invalid("codes", f"must have one list for all items or one for each of the {len(value['seeds'])}")
     return SongRequest(
         **{name: value[name] for name in (
             "model", "task", "caption", "lyrics", "vocal_language", "instrumental", "bpm", "key_scale",
             "time_signature", "duration", "instruction", "steps", "shift", "infer_method", "guidance_scale", "use_adg",
+            "repaint_start", "repaint_end", "cover_strength",
         )},
+        codes=None if value["codes"] is None else tuple(map(tuple, value["codes"])),
+        tracks=tuple(value["tracks"]),
         seeds=tuple(value["seeds"]),
         timesteps=None if value["timesteps"] is None else tuple(value["timesteps"]),
         cfg_interval=(start, end),

@@ -1,4 +1,4 @@
-"""The way of one song: plan, condition, denoise, decode."""
+"""The way of one song: plan, listen, condition, denoise, decode."""
 
 import asyncio
 import time
@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from .chunks import Chunk, cut_chunks
-from .denoiser import Denoiser, Track
+from .denoiser import Denoiser
 from .errors import CANCELLED, SongError
 from .events import Audio, Described, Done, Event, Latents, Progress
 from .facts import Served
 from .length import HOP, LATENT_CHANNELS, SongLength
+from .material import Listener, Uploads, silence_of
 from .models import Floats, Models
 from .noise import draw_normal
 from .plan import SongPlan
+from .region import Splice
+from .track import Stage, Track
 
 
 @dataclass(frozen=True)
@@ -41,40 +44,47 @@ class Caller:
             raise SongError(CANCELLED, "the song was cancelled")
 
 
-async def sing(plan: SongPlan, studio: Studio, caller: Caller) -> None:
+async def sing(plan: SongPlan, studio: Studio, caller: Caller, uploads: Uploads) -> None:
     """Makes the song and sends its events, `Done` last. Errors: SongError, at the latest one step after its cause."""
     begin = time.perf_counter()
     await caller.send(Described(plan.metadata))
-    tracks = await _condition(plan, studio, caller)
+    listener = await _listen(plan, studio, caller, uploads)
+    tracks = await _condition(plan, studio, caller, listener)
     conditioned = time.perf_counter()
     latents = await _denoise(plan, studio, tracks)
     if "latents" in plan.wanted:
         for item, finished in enumerate(latents):
             await caller.send(Latents(item, finished))
     denoised = time.perf_counter()
-    peaks = await _decode(plan, studio, caller, latents)
+    peaks = await _decode(plan, studio, caller, latents, await _splice(plan, uploads))
     end = time.perf_counter()
     await caller.send(Done(
         model=plan.dit.name,
         seeds=plan.seeds,
         duration=plan.metadata.duration,
-        schedule=plan.schedule,
+        schedule=plan.course.schedule,
         peaks=tuple(peaks),
         timings={"condition": conditioned - begin, "denoise": denoised - conditioned, "decode": end - denoised,
                  "total": end - begin},
         metadata=plan.metadata,
+        keeps_level=plan.keeps_level,
         notes=plan.notes,
     ))
 
 
-async def _condition(plan: SongPlan, studio: Studio, caller: Caller) -> list[Track]:
-    """One track for each item: its own noise, and the condition and context that the song's items share."""
-    timbre = plan.dit.silence[: plan.dit.timbre_frames]
-    condition = await studio.models.condition(plan.dit.name, plan.prompt, plan.lyrics, timbre)
-    caller.check()
-    caller.report(Progress("condition", 1, 1))
-    context = context_of_silence(plan.dit.silence, plan.length)
-    total = len(plan.seeds) * len(plan.schedule)
+async def _listen(plan: SongPlan, studio: Studio, caller: Caller, uploads: Uploads) -> Listener:
+    """Source and reference audio, encoded."""
+    listener = Listener(plan, studio.models, studio.served)
+    if plan.canvas is not None or plan.uses_reference:
+        await listener.listen(uploads)
+        caller.check()
+        caller.report(Progress("encode", 1, 1))
+    return listener
+
+
+async def _condition(plan: SongPlan, studio: Studio, caller: Caller, listener: Listener) -> list[Track]:
+    """One track for each item, with its own noise and what it follows; items share what does not depend on a seed."""
+    total = len(plan.seeds) * len(plan.course.schedule)
     steps = [0] * len(plan.seeds)
 
     def on_step(item: int, step: int) -> None:
@@ -82,12 +92,31 @@ async def _condition(plan: SongPlan, studio: Studio, caller: Caller) -> list[Tra
         steps[item] = step
         caller.report(Progress("denoise", sum(steps), total))
 
-    shape = (plan.length.visible, LATENT_CHANNELS)
-    noises = [await asyncio.to_thread(draw_normal, seed, "latents", shape) for seed in plan.seeds]
-    return [
-        Track(noise, context, condition, plan.schedule, lambda step, item=item: on_step(item, step))  # type: ignore[misc]
-        for item, noise in enumerate(noises)
-    ]
+    tracks: list[Track] = []
+    for item, seed in enumerate(plan.seeds):
+        if tracks and not plan.uses_reference and plan.canvas is None and plan.codes is None:
+            stages = tracks[0].stages
+        else:
+            stages = await _stages(plan, studio, listener, item)
+        noise = await asyncio.to_thread(draw_normal, seed, "latents", (plan.length.visible, LATENT_CHANNELS))
+        tracks.append(Track(seed, noise, stages, plan.course, lambda step, item=item: on_step(item, step)))  # type: ignore[misc]
+        caller.check()
+        caller.report(Progress("condition", item + 1, len(plan.seeds)))
+    return tracks
+
+
+async def _stages(plan: SongPlan, studio: Studio, listener: Listener, item: int) -> tuple[Stage, ...]:
+    """What an item follows, from its first step on and, with a cover strength below 1, later."""
+    timbre = await listener.timbre(plan.seeds[item])
+    condition = await studio.models.condition(plan.dit.name, plan.prompt, plan.lyrics, timbre)
+    first = Stage(0, condition, await listener.context(item))
+    if plan.later is None:
+        return (first,)
+    free = await studio.models.condition(plan.dit.name, plan.later.prompt, plan.lyrics, timbre)
+    # Upstream keeps the mask of the task: a lego's region stays one.
+    silence = silence_of(plan.dit.silence, plan.length)
+    context = np.concatenate([silence, first.context[:, LATENT_CHANNELS:]], axis=1)
+    return (first, Stage(plan.later.begin, free, context))
 
 
 async def _denoise(plan: SongPlan, studio: Studio, tracks: list[Track]) -> list[Floats]:
@@ -101,7 +130,16 @@ async def _denoise(plan: SongPlan, studio: Studio, tracks: list[Track]) -> list[
             task.cancel()
 
 
-async def _decode(plan: SongPlan, studio: Studio, caller: Caller, latents: list[Floats]) -> list[float]:
+async def _splice(plan: SongPlan, uploads: Uploads) -> Splice | None:
+    """What puts the source back around a repainted region; None where nothing of it is kept."""
+    if plan.task != "repaint" or plan.canvas is None or plan.canvas.is_whole or uploads.source is None:
+        return None
+    return await asyncio.to_thread(Splice, plan.canvas, uploads.source)
+
+
+async def _decode(
+    plan: SongPlan, studio: Studio, caller: Caller, latents: list[Floats], splice: Splice | None
+) -> list[float]:
     """Sends every item's audio in order, one chunk decoded ahead of the one being sent; returns the peaks."""
     work = [
         (item, chunk)
@@ -121,6 +159,8 @@ async def _decode(plan: SongPlan, studio: Studio, caller: Caller, latents: list[
             caller.check()
             if index + 1 < len(work):
                 ahead = start(index + 1)
+            if splice is not None:
+                pcm = splice.apply(chunk.first * HOP, pcm)
             peaks[item] = max(peaks[item], float(np.abs(pcm).max()))
             await caller.send(Audio(item, chunk.first * HOP, pcm))
             caller.report(Progress("decode", index + 1, len(work)))
@@ -137,11 +177,3 @@ async def _decode_chunk(models: Models, latents: Floats, chunk: Chunk, length: S
     first, last = chunk.first * HOP, min(chunk.last * HOP, length.samples)
     offset = chunk.begin * HOP
     return np.ascontiguousarray(audio[:, first - offset : last - offset])
-
-
-def context_of_silence(silence: Floats, length: SongLength) -> Floats:
-    """Context latents of a song without source audio: silence, all of it to be generated; float32 [visible, 128]."""
-    frames = length.visible
-    repeats = -(-frames // len(silence))
-    source = np.tile(silence, (repeats, 1))[:frames] if repeats > 1 else silence[:frames]
-    return np.concatenate([source, np.ones((frames, LATENT_CHANNELS), np.float32)], axis=1)

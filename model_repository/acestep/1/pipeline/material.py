@@ -1,0 +1,123 @@
+"""What a song is made from besides its text: source latents and timbre, one set for each item."""
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+
+from .chunks import cut_chunks
+from .errors import SongError
+from .facts import Served
+from .length import HOP, LATENT_CHANNELS, SongLength, padded
+from .models import Floats, Models
+from .noise import draw_normal
+from .plan import SongPlan
+from .region import region_mask
+from .timbre import timbre_windows
+
+POOL = 5
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Audio that came with a request, float32 [2, n] at 48 kHz."""
+
+    source: Floats | None = None
+    reference: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the VAE knows of a piece of audio: mean and standard deviation, each [T, 64]."""
+
+    mean: Floats
+    std: Floats
+
+    def draw(self, seed: int, purpose: str) -> Floats:
+        """Latents [T, 64] of this audio for a seed."""
+        return self.mean + self.std * draw_normal(seed, purpose, self.mean.shape)
+
+
+class Listener:
+    """Turns uploads into posteriors and those into an item's context and timbre."""
+
+    def __init__(self, plan: SongPlan, models: Models, served: Served) -> None:
+        self._plan = plan
+        self._models = models
+        self._served = served
+        self._source: Posterior | None = None
+        self._reference: Posterior | None = None
+
+    async def listen(self, uploads: Uploads) -> None:
+        """Encodes the uploads that the plan uses."""
+        if self._plan.canvas is not None and uploads.source is not None:
+            self._source = await self._encode(self._plan.canvas.place(uploads.source))
+        if self._plan.uses_reference and uploads.reference is not None:
+            self._reference = await self._encode(timbre_windows(uploads.reference))
+
+    async def timbre(self, seed: int) -> Floats:
+        """Timbre latents [750, 64]: of the reference, else of silence."""
+        if self._reference is None:
+            return self._plan.dit.silence[: self._plan.dit.timbre_frames]
+        return await asyncio.to_thread(self._reference.draw, seed, "vae reference")
+
+    async def context(self, item: int) -> Floats:
+        """Context latents [visible, 128] of an item: what it follows, and which frames are made anew."""
+        plan = self._plan
+        if plan.codes is not None:
+            return with_mask(await self._hints(np.array(plan.codes[min(item, len(plan.codes) - 1)], np.int64)))
+        if self._source is None:
+            return context_of_silence(plan.dit.silence, plan.length)
+        assert plan.canvas is not None
+        latents = await asyncio.to_thread(self._source.draw, plan.seeds[item], "vae")
+        latents = self._fill(latents)
+        if plan.task == "cover":
+            tail = plan.dit.silence[: padded(len(latents), POOL) - len(latents)]
+            codes = await self._models.tokenize(plan.dit.name, np.concatenate([latents, tail]))
+            return with_mask(await self._hints(codes))
+        mask = region_mask(plan.canvas)
+        if plan.task == "repaint":
+            latents = np.where(mask > 0, silence_of(plan.dit.silence, plan.length), latents)
+        return np.concatenate([latents, mask], axis=1)
+
+    async def _hints(self, codes: "np.typing.NDArray[np.int64]") -> Floats:
+        """Source latents [visible, 64] of codes; what they do not reach is silence."""
+        latents = await self._models.detokenize(self._plan.dit.name, codes)
+        return self._fill(latents[: self._plan.length.visible])
+
+    def _fill(self, latents: Floats) -> Floats:
+        """Latents with silence after their end, as long as the DiT sees."""
+        missing = self._plan.length.visible - len(latents)
+        return np.concatenate([latents, silence(self._plan.dit.silence, missing)]) if missing > 0 else latents
+
+    async def _encode(self, audio: Floats) -> Posterior:
+        """The posterior of audio [2, 1920·T], chunk by chunk with the overlap that makes it exact."""
+        means, stds = [], []
+        for chunk in cut_chunks(audio.shape[1] // HOP, self._served.encoder_overlap_frames):
+            mean, std = await self._models.encode(audio[:, chunk.begin * HOP : chunk.end * HOP])
+            kept = slice(chunk.first - chunk.begin, chunk.last - chunk.begin)
+            if not np.isfinite(mean[kept]).all():
+                raise SongError(500, "model vae_encoder returned values that are no numbers")
+            means.append(mean[kept].copy())
+            stds.append(std[kept].copy())
+        return Posterior(np.concatenate(means), np.concatenate(stds))
+
+
+def silence(latent: Floats, frames: int) -> Floats:
+    """That many frames of silence, repeated past the 600 s that a checkpoint holds."""
+    return np.tile(latent, (-(-frames // len(latent)), 1))[:frames]
+
+
+def silence_of(latent: Floats, length: SongLength) -> Floats:
+    """Silence as long as a song's DiT sequence."""
+    return silence(latent, length.visible)
+
+
+def with_mask(latents: Floats) -> Floats:
+    """Context [frames, 128] of source latents, every frame made anew."""
+    return np.concatenate([latents, np.ones((len(latents), LATENT_CHANNELS), np.float32)], axis=1)
+
+
+def context_of_silence(latent: Floats, length: SongLength) -> Floats:
+    """Context of a song that follows no source: silence, all of it made anew; float32 [visible, 128]."""
+    return with_mask(silence_of(latent, length))
