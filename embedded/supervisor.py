@@ -62,8 +62,7 @@ class Supervisor:
             self._restart_server()
         for model in parts.server.crippled():
             self._revive(model, "its stub died")
-        if self._canary and self._canary.silent_for() > INTERVAL = 0.5
-CANARY_PATIENCE:
+        if self._canary and self._canary.silent_for() > CANARY_PATIENCE:
             self._revive(PIPELINE, f"no answer to pings ({self._canary.complaint})")
             self._canary.forgive()
         if parts.frontend and parts.frontend.exit_code is not None:
