@@ -1,5 +1,7 @@
 """The contract of a job store: queue order and bound, leases, fencing, attempts, durability."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 import sqlite3
 import subprocess
@@ -249,7 +251,9 @@ async def test_an_acknowledged_job_survives_kill_9(tmp_path):
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
     assert done.returncode == -9, done.stderr
     store = await SqliteJobStore.open(path)
-    assert (await store.get(done.stdout.strip())).work.audio_format == "wav"
+    job = await store.get(done.stdout.strip())
+    assert job is not None
+    assert job.work.audio_format == "wav"
     await store.close()
 
 

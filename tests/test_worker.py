@@ -1,5 +1,7 @@
 """Workers against a pipeline that misbehaves as told: real Triton, real client, real store, scripted faults."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 
 import pytest
@@ -111,10 +113,15 @@ class Frontend:
         self.workers.wake()
         return job.id
 
+    async def record(self, job_id):
+        job = await self.store.get(job_id)
+        assert job is not None
+        return job
+
     async def until(self, job_id, *states, seconds=60):
         async with asyncio.timeout(seconds):
             while True:
-                job = await self.store.get(job_id)
+                job = await self.record(job_id)
                 if job.state in states:
                     return job
                 await asyncio.sleep(0.02)
@@ -145,7 +152,7 @@ ENDS = {  # script: state, attempts, error, code
 async def test_every_error_has_its_answer(frontend):
     ids = {script: await frontend.submit(script, script.replace(" ", "-")) for script in ENDS}
     fine = await frontend.until(ids["ok"], State.SUCCEEDED)
-    assert (await frontend.store.get(ids["500"])).state is State.QUEUED
+    assert (await frontend.record(ids["500"])).state is State.QUEUED
     jobs = {script: await frontend.ended(job_id) for script, job_id in ids.items()}
     assert {script: (job.state, job.attempts, job.error, job.error_code) for script, job in jobs.items()} == ENDS
     assert jobs["ok"] == fine
@@ -178,7 +185,7 @@ async def test_jobs_wait_while_triton_is_away(tmp_path):
     async with Frontend(tmp_path, "127.0.0.1:9") as frontend:
         job_id = await frontend.submit("ok", "away")
         await asyncio.sleep(1.5)
-        job = await frontend.store.get(job_id)
+        job = await frontend.record(job_id)
         assert (job.state, job.error) in ((State.QUEUED, None), (State.RUNNING, None))
         assert job.attempts <= 1
 
