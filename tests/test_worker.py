@@ -175,10 +175,13 @@ async def test_a_stop_cancels_the_song_and_gives_the_job_back(tmp_path, faulty):
         await first.until(job_id, State.RUNNING)
         while not (traces / "hang.attempts").exists():  # noqa: ASYNC110  another process writes it
             await asyncio.sleep(0.02)
+    left = tmp_path / "spool" / f"{job_id}-1"  # as after a kill -9
+    left.mkdir()
     async with Frontend(tmp_path, url) as second:
         job = await second.ended(job_id)
         assert (job.state, job.attempts, job.result["seeds"]) == (State.SUCCEEDED, 1, [5])
     assert (traces / "hang.cancelled").exists()
+    assert not left.exists()
 
 
 async def test_jobs_wait_while_triton_is_away(tmp_path):
