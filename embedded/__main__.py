@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from embedded import song_request
 from embedded.refusal import Refusal
@@ -17,19 +17,38 @@ from frontend.settings import SettingsError, add_arguments, read_dotenv, resolve
 
 
 class Stopped(BaseException):
-    """The user (SIGINT) or the system (SIGTERM) wants this process to end."""
+    """The user (SIGINT) or the system (SIGTERM, SIGHUP) wants this process to end."""
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped
+class Stop:
+    """Whether an end was asked for; the first signal also interrupts what is going on, later ones change nothing."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:
+            self.asked = True
+            raise Stopped
+
+    def check(self) -> None:
+        """Raises Stopped, for the rare signal whose exception was lost in a destructor."""
+        if self.asked:
+            raise Stopped
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(text, flush=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Starts the stack and stays until Ctrl-C or SIGTERM; 0 after an orderly stop."""
+    from embedded import preflight
+
+    preflight.check_python()
     from embedded.ready import message
     from embedded.stack import Stack, StackOptions
 
@@ -37,17 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in settings.warnings:
         _say(f"warning: {warning}")
     stack = Stack(settings, StackOptions(arguments.repository, not arguments.no_frontend), _say)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    stop = Stop()
     try:
         running = stack.start()
         _say(message(running, stack.phases))
-        stack.supervise()
+        stack.supervise(stop.check)
     except Stopped:
         _say("stopping")
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # stopping is bounded; a second Ctrl-C must not cut it short
+        stop.asked = True  # stopping takes a bounded time; a signal must not cut it short
         stack.stop()
     return 0
 
@@ -86,6 +103,12 @@ def main(argv: Sequence[str]) -> int:
     except (Refusal, SettingsError) as error:
         print(f"embedded: {error}", file=sys.stderr, flush=True)
         return getattr(error, "exit_code", 2)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("embedded", "frontend"):
+            raise
+        line = f"the package {error.name} is missing in {sys.prefix}: install requirements.lock"
+        print(f"embedded: {line}", file=sys.stderr, flush=True)
+        return 2
 
 
 if __name__ == "__main__":

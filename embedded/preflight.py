@@ -25,7 +25,7 @@ LIBRARY_PACKAGES = {
     "libc.so": ("libc6", "glibc"),
 }
 LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
-NEEDED = ("nvidia-pytriton", "onnxruntime", "tritonclient", "grpcio", "psutil", "quart", "hypercorn", "soundfile")
+NEEDED = ("nvidia-pytriton", "onnxruntime", "tritonclient", "grpcio", "quart", "hypercorn", "soundfile")
 SHM_MINIMUM = 48 * shm.MIB
 
 

@@ -88,7 +88,6 @@ class Stack:
 
     def _check(self) -> triton_tree.TritonTree:
         settings = self.settings
-        preflight.check_python()
         preflight.check_libpython()
         preflight.check_shared_memory()
         if settings.device == "cuda" and not triton_process.gpu_present():
@@ -128,8 +127,12 @@ class Stack:
         """A server in the place of a dead one, models loaded."""
         assert self._plan is not None
         self._server = Server(self._plan)
-        self._server.wait_live()
-        self._server.load_all(lambda text: None)
+        try:
+            self._server.wait_live()
+            self._server.load_all(lambda text: None)
+        except Refusal:
+            self._server.stop()
+            raise
         return self._server
 
     def _start_frontend(self) -> Child:
@@ -149,11 +152,11 @@ class Stack:
                 raise Refusal(f"the frontend is not ready after {FRONTEND_TIMEOUT:.0f} s: {problem} (log: {log})")
             time.sleep(0.05)
 
-    def supervise(self) -> None:
-        """Watches until an exception ends it."""
+    def supervise(self, check: Callable[[], None]) -> None:
+        """Watches, calling `check` between two looks, until an exception ends it."""
         assert self._server is not None
         parts = Supervised(self._server, self._frontend, self._new_server, self._start_frontend)
-        Supervisor(parts, self.grpc_address, lambda text: self._say(f"supervisor: {text}")).watch()
+        Supervisor(parts, self.grpc_address, lambda text: self._say(f"supervisor: {text}")).watch(check)
 
     def stop(self) -> None:
         """Within 15 s: no process and no shared memory of this stack is left."""

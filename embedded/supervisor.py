@@ -1,4 +1,4 @@
-"""Keeps a running stack running: looks every second for what died and brings it back."""
+"""Keeps a running stack running: looks for what died and brings it back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from embedded.canary import Canary
 from embedded.child import Child
 from embedded.deaths import Deaths
+from embedded.refusal import Refusal
 from embedded.server import Server
 from embedded.triton_control import TritonError
 
+INTERVAL = 0.5
 CANARY_PATIENCE = 12.0  # seconds of silence: two pings with their deadlines; a busy pipeline answers within one
 PIPELINE = "acestep"
 
@@ -29,7 +31,7 @@ class Supervised:
 
 
 class Supervisor:
-    """One round of `look` a second; everything it starts is started from the caller's thread."""
+    """Looks twice a second; everything it starts is started from the caller's thread."""
 
     def __init__(self, parts: Supervised, address: str, say: Callable[[str], None]) -> None:
         self._parts = parts
@@ -43,12 +45,13 @@ class Supervisor:
     def _new_canary(self) -> Canary | None:
         return Canary(self._address) if PIPELINE in {m.name for m in self._parts.server.plan.models} else None
 
-    def watch(self) -> None:
-        """Until an exception: Refusal when something keeps dying, or whatever the caller's signal handler raises."""
+    def watch(self, check: Callable[[], None]) -> None:
+        """Until an exception: Refusal when something keeps dying, or whatever `check` or a signal handler raises."""
         try:
             while True:
+                check()
                 self.look()
-                time.sleep(1.0)
+                time.sleep(INTERVAL)
         finally:
             self._close_canary()
 
@@ -84,11 +87,17 @@ class Supervisor:
     def _restart_server(self) -> None:
         dead = self._parts.server
         how = f"exit code {dead.child.exit_code}"
-        self._say(f"Triton died ({how}): starting it again")
-        time.sleep(self._server_deaths.record(how))
         self._close_canary()
         dead.stop()
-        self._parts.server = self._parts.new_server()
+        while True:
+            self._say(f"Triton died ({how}): starting it again")
+            time.sleep(self._server_deaths.record(how))
+            try:
+                self._parts.server = self._parts.new_server()
+            except Refusal as refusal:
+                how = str(refusal)
+            else:
+                break
         self._retry.clear()
         self._canary = self._new_canary()
         self._say("Triton is back, all models loaded")

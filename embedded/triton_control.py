@@ -8,8 +8,6 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-PING = json.dumps({"v": 1, "kind": "ping"}).encode()
-
 
 class TritonError(Exception):
     """A call that failed; `str()` is Triton's message in one line."""
@@ -50,9 +48,14 @@ class TritonControl:
 
     def ping(self, timeout: float) -> None:
         """The canary: a request through the whole pipeline model that answers at once; TritonError if it does not."""
+        self.ask("ping", timeout)
+
+    def ask(self, kind: str, timeout: float) -> None:
+        """A request of `kind` that has nothing else to say, to its end; TritonError if it fails."""
+        text = json.dumps({"v": 1, "kind": kind}).encode()
         request = service_pb2.ModelInferRequest(model_name="acestep")
         request.inputs.add(name="request", datatype="BYTES", shape=[1])
-        request.raw_input_contents.append(len(PING).to_bytes(4, "little") + PING)
+        request.raw_input_contents.append(len(text).to_bytes(4, "little") + text)
         try:
             answers = list(self._stub.ModelStreamInfer(iter([request]), timeout=timeout))
         except grpc.RpcError as error:

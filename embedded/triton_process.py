@@ -14,7 +14,7 @@ from embedded.identity import Identity
 from embedded.triton_tree import TritonTree
 
 ADDRESS = "127.0.0.1"
-EXIT_TIMEOUT = 4  # seconds; an idle HTTP keep-alive connection holds the server back for all of them
+EXIT_TIMEOUT = 3  # seconds; an idle HTTP keep-alive connection holds the server back for all of them
 STUB_TIMEOUT = 600  # seconds a model may take to initialise: real weights on a slow disk
 # A stub is an embedded interpreter that finds this one by PATH; these would lead it elsewhere.
 DROPPED = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "LD_PRELOAD")

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 from . import module_configs, oobleck
 from .errors import ExportError
 from .layout import SILENCE, VAE_WEIGHTS, Checkpoints, DitConfig, read_config
-from .upstream_keys import check_names, split, to_upstream
+from .upstream_keys import check, check_names, split
 from .weights import Weights
 
 SILENCE_FRAMES = 15_000  # 600 s at 25 Hz
@@ -68,13 +68,21 @@ def load_parts(checkpoints: Path, model: str) -> Parts:
     )
 
 
+def verify(checkpoints: Checkpoints) -> None:
+    """Everything that `load_parts` would refuse, for all chosen models, without reading a large tensor."""
+    checkpoints.check()
+    for name in checkpoints.models:
+        _checked_dit(checkpoints.dit(name))
+        read_silence(checkpoints.dit(name))
+    _checked_vae(checkpoints.vae)
+    _checked_text_encoder(checkpoints.text_encoder)
+    load_tokenizer(checkpoints.text_encoder)
+
+
 def load_dit(config: DitConfig) -> dict[str, Any]:
     """The four diffusers modules that one upstream DiT folder holds, by their names in AceStepPipeline."""
-    weights = Weights.open(config.folder)
-    with _naming(config.folder):
-        sources = split(weights.shapes)
-        modules = meta_modules(config)
-        check_module_keys(modules, {key: weights.shapes[key] for key in weights.shapes})
+    modules, weights = _checked_dit(config)
+    sources = split(weights.shapes)
     for name, module in modules.items():
         renamed = {upstream: ours for ours, upstream in sources[name].items()}
         state = {renamed[key]: tensor for key, tensor in weights.read(list(renamed))}
@@ -91,17 +99,10 @@ def meta_modules(config: DitConfig) -> dict[str, Any]:
         return {name: make(**arguments(config)) for name, (make, arguments) in _MODULES.items()}
 
 
-def check_module_keys(modules: Mapping[str, nn.Module], upstream: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises ExportError naming the first upstream key that is missing, too much or of another shape.
-
-    upstream: key in the checkpoint -> shape. The silence latent is a file of its own, not a key.
-    """
-    sources = split(upstream)
-    for name, module in modules.items():
-        expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items() if key != "silence_latent"}
-        found = {ours: tuple(upstream[key]) for ours, key in sources[name].items()}
-        shown = {key: to_upstream(name, key) for key in expected | found}
-        check_names(found, expected, shown)
+def parameter_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a checkpoint must hold for this module. The silence latent is a file of its own."""
+    state = module.state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if name != "silence_latent"}
 
 
 def read_silence(config: DitConfig) -> torch.Tensor:
@@ -120,31 +121,17 @@ def read_silence(config: DitConfig) -> torch.Tensor:
 
 def load_vae(folder: Path) -> Any:
     """AutoencoderOobleck from a diffusers-format folder."""
-    config = read_config(folder)
-    weights = Weights.open(folder, VAE_WEIGHTS)
-    with _naming(folder):
-        with torch.device("meta"):
-            vae = oobleck.build(AutoencoderOobleck, config)
-        _check(vae, weights)
+    vae, weights = _checked_vae(folder)
     _assign(vae, dict(weights.read(list(weights.shapes))))
     return _finished(vae)
 
 
 def load_text_encoder(folder: Path) -> Any:
     """Qwen3Model from a Hugging Face folder; keys with or without the `model.` prefix of a causal LM."""
-    values = read_config(folder)
-    if values.get("model_type") != "qwen3":
-        raise ExportError(f"{folder / 'config.json'} has model_type {values.get('model_type')!r}, expected 'qwen3'")
-    config = Qwen3Config(**values)
-    weights = Weights.open(folder)
-    names = {key.removeprefix("model."): key for key in weights.shapes if key != "lm_head.weight"}
-    with _naming(folder):
-        with torch.device("meta"):
-            encoder = Qwen3Model(config)
-        _check(encoder, weights, names)
-    renamed = {key: name for name, key in names.items()}
+    encoder, weights = _checked_text_encoder(folder)
+    renamed = {key: name for name, key in _text_names(weights).items()}
     _assign(encoder, {renamed[key]: tensor for key, tensor in weights.read(list(renamed))})
-    encoder.rotary_emb = type(encoder.rotary_emb)(config)  # its frequencies are not in the file
+    encoder.rotary_emb = type(encoder.rotary_emb)(encoder.config)  # its frequencies are not in the file
     return _finished(encoder)
 
 
@@ -163,6 +150,42 @@ def load_tokenizer(folder: Path) -> Any:
         raise ExportError(f"{path} is not a tokenizer: {str(error).splitlines()[0]}") from None
 
 
+def _checked_dit(config: DitConfig) -> tuple[dict[str, Any], Weights]:
+    weights = Weights.open(config.folder)
+    with _naming(config.folder):
+        modules = meta_modules(config)
+        check(weights.shapes, {name: parameter_shapes(module) for name, module in modules.items()})
+    return modules, weights
+
+
+def _checked_vae(folder: Path) -> tuple[Any, Weights]:
+    config = read_config(folder)
+    weights = Weights.open(folder, VAE_WEIGHTS)
+    with _naming(folder):
+        with torch.device("meta"):
+            vae = oobleck.build(AutoencoderOobleck, config)
+        check_names(weights.shapes, parameter_shapes(vae))
+    return vae, weights
+
+
+def _checked_text_encoder(folder: Path) -> tuple[Any, Weights]:
+    values = read_config(folder)
+    if values.get("model_type") != "qwen3":
+        raise ExportError(f"{folder / 'config.json'} has model_type {values.get('model_type')!r}, expected 'qwen3'")
+    weights = Weights.open(folder)
+    names = _text_names(weights)
+    with _naming(folder):
+        with torch.device("meta"):
+            encoder = Qwen3Model(Qwen3Config(**values))
+        check_names({name: weights.shapes[key] for name, key in names.items()}, parameter_shapes(encoder), names)
+    return encoder, weights
+
+
+def _text_names(weights: Weights) -> dict[str, str]:
+    """Parameter name -> key in the file; an embedding checkpoint may have been saved from the whole causal LM."""
+    return {key.removeprefix("model."): key for key in weights.shapes if key != "lm_head.weight"}
+
+
 class _naming:
     """Prefixes the error of a check with the folder it is about."""
 
@@ -175,12 +198,6 @@ class _naming:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ExportError):
             raise ExportError(f"{self.folder}: {error}") from None
-
-
-def _check(module: nn.Module, weights: Weights, names: Mapping[str, str] | None = None) -> None:
-    shown = names or {key: key for key in weights.shapes}
-    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    check_names({name: weights.shapes[key] for name, key in shown.items()}, expected, shown)
 
 
 def _assign(module: nn.Module, state: dict[str, torch.Tensor]) -> None:

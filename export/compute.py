@@ -15,7 +15,7 @@ import torch
 from . import condition_graph, constants, dit_graph, onnx_file, text_graphs, tiny_checkpoint, vae_graphs
 from .artifacts import Artifact
 from .cache import Cache
-from .checkpoint import Parts, load_dit, load_text_encoder, load_tokenizer, load_vae
+from .checkpoint import Parts, load_dit, load_text_encoder, load_tokenizer, load_vae, verify
 from .digests import sha256
 from .errors import ExportError
 from .graph import Graph
@@ -32,6 +32,7 @@ Done = tuple[str, float]
 
 def compute(checkpoints: Checkpoints, artifacts: Sequence[Artifact], results: Cache) -> Iterator[Done]:
     """Computes the artifacts into the cache, which holds all of them when this ends. Raises ExportError."""
+    verify(checkpoints)  # a wrong checkpoint is refused before minutes go into the parts that are right
     size = sum(file.stat().st_size for artifact in artifacts for file in artifact.files)
     if size > _SMALL or len(artifacts) == 1:
         for artifact in artifacts:  # those of one DiT follow each other: it is loaded once

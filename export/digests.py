@@ -34,10 +34,14 @@ def sources(names: Iterable[str]) -> list[list[str]]:
     return contents((PACKAGE / name for name in names), PACKAGE)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256(*paths: Path) -> str:
+    """SHA-256 of the files' contents, one after another, hexadecimal."""
+    found = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
 
 
 def tree(root: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def write(graph: Graph, folder: Path, name: str, sources: Mapping[str, str]) -> 
         "name": name,
         "opset": OPSET,
         "precision": "fp32",
-        "sha256": sha256(path),
+        "sha256": sha256(*sorted(folder.glob("model.onnx*"))),
         "sources": dict(sources),
         "versions": versions(),
         "max_relative_error": errors,
@@ -76,7 +77,8 @@ def _export(graph: Graph, path: Path) -> None:
     )
     assert program is not None
     _forget_origin(program.model)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in graph.module.state_dict().values())
+    tensors = chain(graph.module.parameters(), graph.module.buffers())  # each once, though modules share them
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     program.save(str(path), external_data=size > LARGEST_SINGLE_FILE)
 
 

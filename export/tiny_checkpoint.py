@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderOobleck
 from safetensors.numpy import save_file
 from transformers import Qwen3Config, Qwen3Model
 
 from . import oobleck, tiny_tokenizer, tiny_weights
-from .checkpoint import SILENCE_FRAMES, meta_modules
+from .checkpoint import SILENCE_FRAMES, meta_modules, parameter_shapes
 from .layout import SILENCE, TEXT_ENCODER, VAE, VAE_WEIGHTS, DitConfig
 from .upstream_keys import to_upstream
 
@@ -106,12 +105,11 @@ def write(root: Path) -> None:
 def _write_dit(folder: Path, variant: Mapping[str, Any], seed: int) -> None:
     folder.mkdir(parents=True)
     _write_config(folder, {**_DIT, **variant})
-    tensors: dict[str, Any] = {}
+    tensors: dict[str, tiny_weights.Array] = {}
     for module, shell in meta_modules(DitConfig.read(folder)).items():
-        shapes = {key: tuple(value.shape) for key, value in shell.state_dict().items() if key != "silence_latent"}
-        drawn = tiny_weights.draw(shapes, seed, module)
+        drawn = tiny_weights.draw(parameter_shapes(shell), seed, module)
         tensors |= {to_upstream(module, name): tensor for name, tensor in drawn.items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _save(tensors, folder / "model.safetensors")
     silence = torch.from_numpy(tiny_weights.silence(SILENCE_FRAMES, CHANNELS, SEED))
     torch.save(silence, folder / SILENCE)
 
@@ -121,7 +119,7 @@ def _write_vae(folder: Path) -> None:
     _write_config(folder, _VAE)
     with torch.device("meta"):
         shell = oobleck.build(AutoencoderOobleck, _VAE)
-    save_file(_drawn(shell, "vae"), folder / f"{VAE_WEIGHTS}.safetensors", metadata={"format": "pt"})
+    _save(_drawn(shell, "vae"), folder / f"{VAE_WEIGHTS}.safetensors")
 
 
 def _write_text_encoder(folder: Path) -> None:
@@ -130,12 +128,16 @@ def _write_text_encoder(folder: Path) -> None:
     _write_config(folder, config)
     with torch.device("meta"):
         shell = Qwen3Model(Qwen3Config(**config))
-    save_file(_drawn(shell, "text_encoder"), folder / "model.safetensors", metadata={"format": "pt"})
+    _save(_drawn(shell, "text_encoder"), folder / "model.safetensors")
 
 
-def _drawn(shell: Any, scope: str) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    shapes = {key: tuple(value.shape) for key, value in shell.state_dict().items()}
-    return tiny_weights.draw(shapes, SEED, scope)
+def _drawn(shell: Any, scope: str) -> dict[str, tiny_weights.Array]:
+    return tiny_weights.draw(parameter_shapes(shell), SEED, scope)
+
+
+def _save(tensors: dict[str, tiny_weights.Array], path: Path) -> None:
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors makes it private, but a container may read it as another user
 
 
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:

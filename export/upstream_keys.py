@@ -5,8 +5,11 @@ diffusers' own converter (scripts/convert_ace_step_to_diffusers.py in huggingfac
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from .errors import ExportError
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 PREFIXES: Mapping[str, str] = {
     "decoder.": "transformer",
@@ -28,13 +31,16 @@ _ATTENTION = {
 }
 
 
+@lru_cache(maxsize=4096)
 def to_diffusers(key: str) -> tuple[str, str] | None:
     """Module and parameter name in diffusers of one upstream key; None for a name upstream does not have."""
     if key == "null_condition_emb":
         return "condition_encoder", key
     for prefix, module in PREFIXES.items():
         if key.startswith(prefix):
-            return module, _rename(key.removeprefix(prefix), module)
+            name = _rename(key.removeprefix(prefix), module)
+            # Two names for one parameter would let a file in that upstream never wrote.
+            return (module, name) if to_upstream(module, name) == key else None
     return None
 
 
@@ -80,7 +86,16 @@ def split(keys: Iterable[str]) -> dict[str, dict[str, str]]:
     return modules
 
 
-Shapes = Mapping[str, tuple[int, ...]]
+def check(upstream: Shapes, modules: Mapping[str, Shapes]) -> None:
+    """Raises ExportError naming the first upstream key that is missing, too much or of another shape.
+
+    upstream: key in the checkpoint -> shape. modules: diffusers module -> its parameter names -> shapes.
+    """
+    sources = split(upstream)
+    for module, expected in modules.items():
+        found = {name: upstream[key] for name, key in sources[module].items()}
+        shown = {name: to_upstream(module, name) for name in expected}
+        check_names(found, expected, shown | sources[module])
 
 
 def check_names(found: Shapes, expected: Shapes, rename: Mapping[str, str] | None = None) -> None:

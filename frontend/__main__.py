@@ -12,6 +12,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from quart import Quart
 
+from .jobs.store import StoreError
 from .native.routes import create_app
 from .services import Services
 from .settings import Settings, SettingsError, load
@@ -71,7 +72,7 @@ def main() -> int:
         for warning in settings.warnings:
             logging.getLogger("frontend").warning("%s", warning)
         asyncio.run(run(settings))
-    except (SettingsError, OSError) as error:
+    except (SettingsError, StoreError, OSError) as error:
         print(f"frontend: {error}", file=sys.stderr)
         return 2
     return 0

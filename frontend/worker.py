@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .audio.encode import Tags, gain, write_file
-from .audio.spool import Spool
+from .audio.spool import Spool, discard
 from .catalogue import Model
 from .jobs.job import MAX_ATTEMPTS, AudioFile, Claim, Progress
 from .jobs.store import JobStore, LeaseLost
@@ -125,6 +125,8 @@ class Workers:
 
     async def _make(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
         """Spool the song's samples, then write its files."""
+        if claim.token > 1:
+            await asyncio.to_thread(discard, self._folders.spool, f"{claim.job.id}-")
         async with Spool(self._folders.spool / f"{claim.job.id}-{claim.token}") as spool:
             done = await self._listen(claim, spool)
             await self._store.progress(claim, Progress("encode", 0, len(done.seeds)))

@@ -1,5 +1,7 @@
 """Audio files: the spool, gain, formats, tags, and how files are served."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 import os
 import threading

@@ -1,5 +1,7 @@
 """The contract of a job store: queue order and bound, leases, fencing, attempts, durability."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 import sqlite3
 import subprocess
@@ -10,7 +12,7 @@ import pytest
 
 from frontend.jobs.job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Progress, State, Work
 from frontend.jobs.sqlite import SqliteJobStore
-from frontend.jobs.store import LeaseLost, QueueFull
+from frontend.jobs.store import LeaseLost, QueueFull, StoreError
 
 WORK = Work({"caption": "música 🎵", "lyrics": "a\x00b", "seeds": [1, 2]}, "mp3", ("a note",))
 FILES = (AudioFile("/audio/one.mp3", "one.mp3", "mp3"), AudioFile("/audio/two.mp3", "two.mp3", "mp3"))
@@ -249,7 +251,9 @@ async def test_an_acknowledged_job_survives_kill_9(tmp_path):
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
     assert done.returncode == -9, done.stderr
     store = await SqliteJobStore.open(path)
-    assert (await store.get(done.stdout.strip())).work.audio_format == "wav"
+    job = await store.get(done.stdout.strip())
+    assert job is not None
+    assert job.work.audio_format == "wav"
     await store.close()
 
 
@@ -282,5 +286,11 @@ async def test_a_newer_database_is_refused(tmp_path):
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(RuntimeError, match="newer version"):
+    with pytest.raises(StoreError, match="newer version"):
         await SqliteJobStore.open(path)
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "jobs.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match="not a database"):
+        await SqliteJobStore.open(tmp_path / "jobs.sqlite")

@@ -1,8 +1,11 @@
 """The native API's fields: names, places, coercion, ranges, and the canonical request they become."""
 
+# mypy: allow-untyped-calls
+
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -131,7 +134,7 @@ def test_duration_zero_and_negative_mean_auto(auto):
     assert song(audio_duration=auto)["duration"] is None
 
 
-EDGES = [  # name, good values, bad values, what the message says
+EDGES: list[tuple[str, list[Any], list[Any], str]] = [  # name, good values, bad values, what the message says
     ("bpm", [30, 300, "30", 120.0], [29, 301, 0, -1, 9999, True], "must be between 30 and 300"),
     ("audio_duration", [10, 600, "10.5"], [9.99, 600.01, 99999, 1], "must be between 10 and 600"),
     ("inference_steps", [1, 20], [0, -3, 201], "must be between 1 and 200"),

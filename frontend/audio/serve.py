@@ -42,6 +42,7 @@ async def serve_file(request: Request, file: Path, audio_format: str) -> Respons
             body.begin = max(body.size + begin, 0)
         headers["Content-Range"] = f"bytes {body.begin}-{body.end - 1}/{body.size}"
     response = Response(body, status, headers, content_type=CONTENT_TYPES[audio_format])
+    response.timeout = None  # a slow reader may take longer than the minute that answers have otherwise
     response.content_length = body.end - body.begin
     return response
 

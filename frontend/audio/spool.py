@@ -52,6 +52,12 @@ class Spool:
             target.write(np.ascontiguousarray(pcm.T, dtype="<f4").data)
 
 
+def discard(folder: Path, prefix: str) -> None:
+    """Delete the spools whose names begin with `prefix`: earlier attempts whose process was killed."""
+    for old in folder.glob(f"{prefix}*"):
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def sweep(folder: Path) -> None:
     """Delete what a killed process left behind: spools that nobody has written to for a day."""
     for old in folder.iterdir():

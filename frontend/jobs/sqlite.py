@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Progress, State, Work
-from .store import JobStore, LeaseLost, QueueFull, Stats
+from .store import JobStore, LeaseLost, QueueFull, Stats, StoreError
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -76,9 +76,12 @@ class SqliteJobStore(JobStore):
 
     @classmethod
     async def open(cls, path: Path, clock: Clock = time.time) -> SqliteJobStore:
-        """Open or create the database; its folder must exist."""
+        """Open or create the database; its folder must exist. Errors: StoreError."""
         store = cls(clock)
-        await store._run(lambda: store._connect(path))
+        try:
+            await store._run(lambda: store._connect(path))
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: {error}") from None
         return store
 
     async def submit(self, work: Work, limit: int) -> Job:
@@ -189,7 +192,7 @@ class SqliteJobStore(JobStore):
 
     def _connect(self, path: Path) -> None:
         if sqlite3.sqlite_version_info < (3, 37):
-            raise RuntimeError(f"SQLite 3.37 or newer is needed, this Python has {sqlite3.sqlite_version}")
+            raise StoreError(f"SQLite 3.37 or newer is needed, this Python has {sqlite3.sqlite_version}")
         self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
         self._open = True
         self._db.row_factory = sqlite3.Row
@@ -198,7 +201,7 @@ class SqliteJobStore(JobStore):
         with self._transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
-                raise RuntimeError(f"{path.name} was written by a newer version of this program")
+                raise StoreError(f"{path}: was written by a newer version of this program")
             for script in MIGRATIONS[version:]:
                 for statement in filter(str.strip, script.split(";")):
                     db.execute(statement)

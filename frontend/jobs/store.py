@@ -13,6 +13,10 @@ class QueueFull(Exception):
     """As many jobs wait as may wait."""
 
 
+class StoreError(Exception):
+    """The store cannot be opened; one line says why."""
+
+
 class LeaseLost(Exception):
     """The claim no longer holds: its lease ran out and the job was given to another worker, or was ended."""
 

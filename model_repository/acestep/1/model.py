@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class TritonPythonModel:
         })
         # Songs beyond this many wait here, so that memory is bounded whoever calls.
         self._places = asyncio.Semaphore(self._songs_in_flight)
+        self._instance = uuid.uuid4().hex
         self._lag: asyncio.Task[None] | None = None
 
     async def execute(self, requests: list[Any]) -> None:
@@ -68,7 +70,8 @@ class TritonPythonModel:
                 case "describe":
                     _send(sender, Answer(self._describe()))
                 case "ping":
-                    _send(sender, Answer())
+                    # Triton never ends the streams of a process that died: a new identity tells its callers.
+                    _send(sender, Answer({"instance": self._instance}))
                 case kind:
                     raise invalid("kind", f"must be one of song, describe, ping, not {json.dumps(kind)}")
         except SongError as error:
