@@ -44,11 +44,12 @@ async def infer(
 
 async def batches_of(client: grpc.InferenceServerClient, model: str, rows: int) -> int:
     """Batches executed when `rows` rows in all have been counted: Triton counts after it has answered."""
-    async with asyncio.timeout(5):
-        while (stats := (await client.get_inference_statistics(model)).model_stats[0]).inference_count < rows:
-            await asyncio.sleep(0.02)
-    assert stats.inference_count == rows
-    return int(stats.execution_count)
+    for _ in range(250):
+        stats = (await client.get_inference_statistics(model)).model_stats[0]
+        if stats.inference_count == rows:
+            return int(stats.execution_count)
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{stats.inference_count} rows counted, not {rows}")
 
 
 async def test_rows_batch_and_come_out_as_if_alone(triton: grpc.InferenceServerClient) -> None:
