@@ -70,7 +70,10 @@ def assemble(build: Path) -> TritonTree:
         digest.update(str(path.relative_to(OUR_BACKENDS)).encode() + b"\0" + path.read_bytes())
     backends = build.resolve() / "triton" / digest.hexdigest()[:12]
     if not backends.is_dir():
-        _fill(backends, source, stub, ours)
+        try:
+            _fill(backends, source, stub, ours)
+        except OSError as error:
+            raise Refusal(f"cannot write to the build folder {build} ({error.strerror}): set ACESTEP_BUILD") from None
     folder = libpython_folder()
     libraries = (source.parent.parent / "nvidia_pytriton.libs",)
     return TritonTree(

@@ -39,7 +39,8 @@ def compute(checkpoints: Checkpoints, artifacts: Sequence[Artifact], results: Ca
             yield _compute_one(checkpoints, artifact, results)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(_WORKERS, mp_context=context) as pool:
+    # Each worker has one core; more threads than that would wait for each other.
+    with ProcessPoolExecutor(_WORKERS, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         ordered = sorted(artifacts, key=lambda artifact: _SLOWEST_FIRST.index(artifact.kind))
         running: list[Future[Done]] = [pool.submit(_compute_one, checkpoints, one, results) for one in ordered]
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ async def sing(grpc: str, /, **request: Any) -> Song:
 
 async def stream(
     client: InferenceServerClient, request: dict[str, Any], song: Song | None = None
-) -> AsyncIterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+) -> AsyncGenerator[tuple[dict[str, Any], dict[str, np.ndarray]], None]:
     """The events of one request with their tensors; ends after the error or the last event."""
     tensor = InferInput("request", [1], "BYTES")
     tensor.set_data_from_numpy(np.array([json.dumps({"kind": "song"} | request).encode()], np.object_))

@@ -18,6 +18,13 @@ UPSTREAM = json.loads((Path(__file__).parent / "data" / "upstream_keys.json").re
 MODELS = pytest.mark.parametrize("model", UPSTREAM, ids=lambda model: model["name"])
 
 
+def ours(key: str) -> tuple[str, str]:
+    """Module and name of a key that upstream has."""
+    target = to_diffusers(key)
+    assert target is not None, key
+    return target
+
+
 def upstream_shapes(model: dict) -> dict[str, tuple[int, ...]]:
     return {key: tuple(shape) for key, shape in model["keys"].items()}
 
@@ -30,9 +37,9 @@ def module_shapes(model: dict) -> dict[str, dict[str, tuple[int, ...]]]:
 
 @MODELS
 def test_official_names_fill_the_modules_exactly(model):
-    mapped = {name: {} for name in MODULES}
+    mapped: dict[str, dict[str, tuple[int, ...]]] = {name: {} for name in MODULES}
     for key, shape in upstream_shapes(model).items():
-        module, name = to_diffusers(key)
+        module, name = ours(key)
         mapped[module][name] = shape
         assert to_upstream(module, name) == key
     assert mapped == module_shapes(model)
@@ -44,8 +51,8 @@ def test_any_one_changed_key_is_refused_by_name(model):
     upstream, modules = upstream_shapes(model), module_shapes(model)
     for key, shape in upstream.items():
         others = {name: value for name, value in upstream.items() if name != key}
-        prefix, (_, ours) = key.partition(".")[0], to_diffusers(key)
-        for changed in {f"{key}_", f"x{key}", key.replace(".", "_.", 1), f"{prefix}.{ours}"} - {key}:
+        in_diffusers = f"{key.partition('.')[0]}.{ours(key)[1]}"
+        for changed in {f"{key}_", f"x{key}", key.replace(".", "_.", 1), in_diffusers} - {key}:
             with pytest.raises(ExportError) as refused:
                 check({**others, changed: shape}, modules)
             assert key in str(refused.value) or changed in str(refused.value)
@@ -73,7 +80,7 @@ def test_the_files_weights_reach_the_modules(checkpoints):
     stored = load_file(checkpoints / exported.BASE / "model.safetensors")
     modules = load_dit(DitConfig.read(checkpoints / exported.BASE))
     for key, tensor in stored.items():
-        module, name = to_diffusers(key)
+        module, name = ours(key)
         assert torch.equal(modules[module].state_dict()[name], tensor), key
 
 
@@ -114,8 +121,8 @@ def test_sharded_and_half_precision_weights_load_the_same(checkpoints):
         assert torch.equal(tensor, sharded[name])
 
 
-def shard(folder: Path) -> None:
-    """Rewrites a folder's weights as two shards and an index."""
+def shard(folder: Path) -> Path:
+    """Rewrites a folder's weights as two shards and an index; the second shard."""
     tensors = load_file(folder / "model.safetensors")
     names = sorted(tensors)
     files = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
@@ -124,6 +131,7 @@ def shard(folder: Path) -> None:
     weight_map = {key: file for file, keys in files.items() for key in keys}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     (folder / "model.safetensors").unlink()
+    return folder / "model-00002-of-00002.safetensors"
 
 
 def test_a_text_encoder_saved_as_a_causal_lm_loads_the_same(checkpoints):
@@ -175,7 +183,7 @@ BROKEN = {
         f"{T}: key null_condition_emb has shape [1, 1, 65], expected [1, 1, 64]",
     ),
     "shard missing": (
-        lambda c: (shard(c / T), (c / T / "model-00002-of-00002.safetensors").unlink()),
+        lambda c: shard(c / T).unlink(),
         f"{T} lacks the shard model-00002-of-00002.safetensors",
     ),
     "no VAE": (lambda c: shutil.rmtree(c / "vae"), "vae does not exist"),

@@ -10,7 +10,7 @@ OVERLAP = 10
 
 @pytest.mark.parametrize("frames", [1, 10, 75, 127, 128, 129, 138, 147, 148, 149, 250, 256, 257, 750, 1533, 15_000])
 def test_every_frame_once_with_its_surroundings(frames):
-    kept = []
+    kept: list[int] = []
     for chunk in cut_chunks(frames, OVERLAP):
         assert 0 <= chunk.begin <= chunk.first < chunk.last <= chunk.end <= frames
         assert chunk.begin == 0 or chunk.first - chunk.begin >= OVERLAP

@@ -96,6 +96,12 @@ def test_missing_checkpoints(tmp_path: Path) -> None:
     assert f"CHECKPOINTS: there is no folder {tmp_path / 'nowhere'}" in said
 
 
+def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert "set ACESTEP_BUILD" in refusal(tmp_path, ACESTEP_BUILD=str(tmp_path / "file"))
+    assert "set ACESTEP_TMPDIR" in refusal(tmp_path, ACESTEP_TMPDIR=str(tmp_path / "file"))
+
+
 def test_wrong_setting(tmp_path: Path) -> None:
     assert "ACESTEP_API_PORT" in refusal(tmp_path, ACESTEP_API_PORT="many")
 

@@ -1,13 +1,14 @@
 """The song contract: what the pipeline takes, and what it says of the rest."""
 
 import json
+from typing import Any
 
 import pytest
 
 from pipeline.errors import SongError
 from pipeline.request import SCHEMA, parse_json, read_song
 
-BAD = [
+BAD: list[tuple[dict[str, Any], str]] = [
     ({"duration": 9.9}, "duration: must be between 10 and 600"),
     ({"duration": 601}, "duration: must be between 10 and 600"),
     ({"duration": "long"}, "duration: must be a number or null"),
