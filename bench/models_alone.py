@@ -12,13 +12,14 @@ import onnxruntime
 
 from pipeline import facts
 from pipeline.chunks import cut_chunks
-from pipeline.denoiser import DitBatch, Track
+from pipeline.dit_batch import DitBatch
+from pipeline.material import context_of_silence
 from pipeline.models import Condition
 from pipeline.noise import draw_normal
 from pipeline.plan import SongPlan, plan_song
 from pipeline.request import read_song
-from pipeline.song import context_of_silence
 from pipeline.tokens import PromptTokenizer
+from pipeline.track import Stage, Track
 
 Run = Callable[[dict[str, npt.NDArray[Any]]], list[npt.NDArray[Any]]]
 

@@ -12,6 +12,7 @@ from pipeline.batcher import pick
 class Track:
     name: str
     tokens: int
+    rows: int = 1
 
 
 def names(tokens, budget):
@@ -54,3 +55,8 @@ def test_any_queue_is_served_in_order_of_age_within_the_budget():
         longest = max(track.tokens for track in call)
         assert len(call) == 1 or len(call) * longest <= budget
         assert longest <= 2 * min(track.tokens for track in call)
+
+
+def test_a_guided_track_takes_two_rows():
+    queue = [Track("a", 100, 2), Track("b", 100, 2), Track("c", 100, 1)]
+    assert [track.name for track in pick(queue, 300)] == ["a", "c"]

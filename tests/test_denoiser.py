@@ -5,16 +5,23 @@ import asyncio
 import numpy as np
 import pytest
 
-from pipeline.denoiser import Denoiser, Track
+from pipeline.denoiser import Denoiser
 from pipeline.errors import NOT_READY, SongError
+from pipeline.guidance import Apg
 from pipeline.models import Condition, DitCall
+from pipeline.noise import draw_normal
+from pipeline.track import Course, Guidance, Stage, Track
 
 
-def track(seed=1, frames=200, slots=20, schedule=(1.0, 0.5), on_step=lambda step: None):
+def stage(rng, frames, slots, begin=0):
+    return Stage(begin, Condition(rng.standard_normal((slots, 8), np.float32)),
+                 rng.standard_normal((frames, 128), np.float32))
+
+
+def track(seed=1, frames=200, slots=20, schedule=(1.0, 0.5), on_step=lambda step: None, **course):
     rng = np.random.default_rng(seed)
-    return Track(
-        rng.standard_normal((frames, 64), np.float32), rng.standard_normal((frames, 128), np.float32),
-        Condition(rng.standard_normal((slots, 8), np.float32)), schedule, on_step)
+    latents = rng.standard_normal((frames, 64), np.float32)
+    return Track(seed, latents, (stage(rng, frames, slots),), Course(schedule, **course), on_step)
 
 
 class Dit:
@@ -31,11 +38,14 @@ class Dit:
         return call.hidden_states * call.timestep[:, :, None] + np.float32(0.01) * weight + source
 
 
+def velocity(x, t, hidden, context):
+    return x * np.float32(t) + np.float32(0.01) * hidden.sum() + context[:, :64]
+
+
 def expected(item: Track) -> np.ndarray:
-    x = item.latents
-    for t, t_next in zip(item.schedule, (*item.schedule[1:], 0.0), strict=True):
-        v = x * np.float32(t) + np.float32(0.01) * item.condition.hidden.sum(1).sum() + item.context[:, :64]
-        x = x - v * np.float32(t - t_next)
+    x, schedule, first = item.latents, item.course.schedule, item.stages[0]
+    for t, t_next in zip(schedule, (*schedule[1:], 0.0), strict=True):
+        x = x - velocity(x, t, first.condition.hidden, first.context) * np.float32(t - t_next)
     return x
 
 
@@ -127,3 +137,51 @@ async def test_rows_are_padded_to_buckets_even_alone(frames):
     await Denoiser(dit, 1).denoise(track(frames=frames, slots=33))
     assert dit.calls[0].hidden_states.shape == (1, 128 if frames == 128 else 192, 64)
     assert dit.calls[0].encoder_hidden_states.shape == (1, 64, 8)
+
+
+async def test_a_guided_track_has_two_rows_while_guidance_is_on():
+    null = np.linspace(-1, 1, 8, dtype=np.float32)
+    item = track(1, slots=20, schedule=(1.0, 0.7, 0.3), guidance=Guidance(3.0, 0.5, 0.8, False, null))
+    x, first, apg = item.latents, item.stages[0], Apg(3.0)
+    for t, t_next in ((1.0, 0.7), (0.7, 0.3), (0.3, 0.0)):
+        cond = velocity(x, t, first.condition.hidden, first.context)
+        if t == 0.7:
+            cond = apg.guide(cond, velocity(x, t, np.tile(null, (20, 1)), first.context))
+        x = x - cond * np.float32(t - t_next)
+    dit = Dit()
+    result = await Denoiser(dit, 10_000).denoise(item)
+    np.testing.assert_allclose(result, x, rtol=1e-4, atol=1e-4)
+    assert [len(call.timestep) for call in dit.calls] == [1, 2, 1]
+    pair = dit.calls[1]
+    np.testing.assert_array_equal(pair.encoder_mask[0], pair.encoder_mask[1])
+    np.testing.assert_array_equal(pair.latent_mask[0], pair.latent_mask[1])
+    np.testing.assert_array_equal(pair.context_latents[0], pair.context_latents[1])
+    np.testing.assert_array_equal(pair.encoder_hidden_states[1, :20], np.tile(null, (20, 1)))
+
+
+async def test_a_stage_changes_what_is_followed_from_its_step_on():
+    item = track(1, schedule=(1.0, 0.6, 0.2))
+    later = stage(np.random.default_rng(9), 200, 31, begin=2)
+    item.stages = (*item.stages, later)
+    x = item.latents
+    for step, (t, t_next) in enumerate(((1.0, 0.6), (0.6, 0.2), (0.2, 0.0))):
+        now = item.stages[0] if step < 2 else later
+        x = x - velocity(x, t, now.condition.hidden, now.context) * np.float32(t - t_next)
+    np.testing.assert_allclose(await Denoiser(Dit(), 10_000).denoise(item), x, rtol=1e-4, atol=1e-4)
+
+
+async def test_sde_draws_its_noise_by_seed_and_step():
+    item = track(5, schedule=(1.0, 0.4), method="sde")
+    x, first = item.latents, item.stages[0]
+    data = x - velocity(x, 1.0, first.condition.hidden, first.context)
+    x = np.float32(0.4) * draw_normal(5, "sde 0", x.shape) + np.float32(0.6) * data
+    x = x - velocity(x, 0.4, first.condition.hidden, first.context) * np.float32(0.4)
+    np.testing.assert_allclose(await Denoiser(Dit(), 10_000).denoise(item), x, rtol=1e-4, atol=1e-4)
+
+
+async def test_a_pair_counts_twice_in_the_budget():
+    guidance = Guidance(3.0, 0.0, 1.0, False, np.zeros(8, np.float32))
+    dit = Dit()
+    denoiser = Denoiser(dit, 400)  # three rows of 128 tokens
+    await asyncio.gather(*(denoiser.denoise(track(i, guidance=guidance)) for i in range(2)))
+    assert [len(call.timestep) for call in dit.calls] == [2, 2, 2, 2]
