@@ -1,0 +1,74 @@
+"""What the pipeline says while it makes a song."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """First event: the caption, lyrics and musical metadata that the models see."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """`done` of `total` in a phase: condition, denoise, decode."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Samples of one item before gain: `pcm` float32 [2, n] at 48 kHz, beginning at sample `offset`."""
+
+    item: int
+    offset: int
+    pcm: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Done:
+    """Last event: what was made and how; `peaks` is the largest |sample| of each item, before gain."""
+
+    model: str
+    seeds: tuple[int, ...]
+    duration: float
+    schedule: tuple[float, ...]
+    peaks: tuple[float, ...]
+    timings: Mapping[str, float]
+    notes: tuple[str, ...]
+    metadata: Mapping[str, Any]
+
+
+SongEvent = Metadata | Step | Audio | Done
+
+
+def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
+    """The event of one response; None for types this frontend has no use for."""
+    event = json.loads(text)
+    match event["type"]:
+        case "metadata":
+            return Metadata({name: value for name, value in event.items() if name != "type"})
+        case "progress":
+            return Step(event["phase"], event["done"], event["total"])
+        case "audio":
+            if pcm is None:
+                raise ValueError("an audio event without pcm")
+            return Audio(event["item"], event["offset"], pcm)
+        case "done":
+            return Done(
+                model=event["model"], seeds=tuple(event["seeds"]), duration=event["duration"],
+                schedule=tuple(event["schedule"]), peaks=tuple(event["peaks"]), timings=event["timings"],
+                notes=tuple(event["notes"]), metadata=event["metadata"],
+            )
+    return None
