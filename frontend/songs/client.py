@@ -108,7 +108,9 @@ class SongClient:
             raise SongError(504, "the song pipeline does not answer") from None
         raise SongError(503, "the song pipeline ended the stream early")
 
-    async def _stream(self, request: Mapping[str, Any], song_id: str) -> AsyncGenerator[tuple[bytes, InferResult], None]:
+    async def _stream(
+        self, request: Mapping[str, Any], song_id: str
+    ) -> AsyncGenerator[tuple[bytes, InferResult], None]:
         """Event text and result of every response; the request side is closed at once, so the stream ends by itself."""
 
         async def requests() -> AsyncIterator[dict[str, Any]]:
