@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, TypeVar
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
@@ -18,6 +19,8 @@ from .errors import SongError, song_error
 from .events import Done, SongEvent, parse
 
 T = TypeVar("T")
+Floats = npt.NDArray[np.float32]
+AudioInputs = Mapping[str, Callable[[], Awaitable[Floats]]]
 PIPELINE = "acestep"
 _SILENCE_SECONDS = 3.0
 _ANSWER_SECONDS = 5.0
@@ -29,16 +32,22 @@ class SongClient:
     def __init__(self, url: str) -> None:
         # The client's own channel options lift gRPC's 4 MB message limit.
         self._client = InferenceServerClient(url)
+        self._sending = asyncio.Semaphore(1)
 
-    async def song(self, request: Mapping[str, Any], song_id: str = "") -> AsyncGenerator[SongEvent, None]:
+    async def song(
+        self, request: Mapping[str, Any], song_id: str = "", audio: AudioInputs | None = None
+    ) -> AsyncGenerator[SongEvent, None]:
         """The events of one song, `Done` last. Closing the iterator cancels the song between two steps.
+
+        `audio` loads the tensors that go with the request, by name. Ten minutes of it are copied several times on the
+        way out, so songs with audio are sent one after the other.
 
         Triton does not end the streams of a pipeline process that died. So whenever a song has been silent for a while
         the pipeline is asked who it is: a pipeline that was started anew has lost the song.
         """
         instance = await self._instance()
         async with (
-            aclosing(self._stream(request, song_id)) as responses,
+            aclosing(self._stream(request, song_id, audio or {})) as responses,
             aclosing(self._watched(responses, instance)) as watched,
         ):
             async for text, result in watched:
@@ -99,7 +108,7 @@ class SongClient:
 
     async def _ask(self, kind: str, timeout: float) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(timeout), aclosing(self._stream({"v": 1, "kind": kind}, "")) as responses:
+            async with asyncio.timeout(timeout), aclosing(self._stream({"v": 1, "kind": kind}, "", {})) as responses:
                 async for text, _ in responses:
                     event = json.loads(text)
                     if event["type"] == "done":
@@ -108,24 +117,42 @@ class SongClient:
             raise SongError(504, "the song pipeline does not answer") from None
         raise SongError(503, "the song pipeline ended the stream early")
 
-    async def _stream(self, request: Mapping[str, Any], song_id: str) -> AsyncGenerator[tuple[bytes, InferResult], None]:
+    async def _stream(
+        self, request: Mapping[str, Any], song_id: str, audio: AudioInputs
+    ) -> AsyncGenerator[tuple[bytes, InferResult], None]:
         """Event text and result of every response; the request side is closed at once, so the stream ends by itself."""
-
-        async def requests() -> AsyncIterator[dict[str, Any]]:
-            tensor = InferInput("request", [1], "BYTES")
-            tensor.set_data_from_numpy(np.array([json.dumps(request).encode()], dtype=object))
-            yield {"model_name": PIPELINE, "inputs": [tensor], "request_id": song_id}
-
         begun = False
-        call = self._client.stream_infer(requests())
-        try:
-            async for result, error in call:
-                if error is not None:
-                    raise song_error(error.message(), begun=begun)
-                begun = True
-                yield result.as_numpy("event")[0], result
-        except grpc.RpcError:
-            status = 500 if begun else 503
-            raise SongError(status, "the connection to the song pipeline " + ("broke" if begun else "failed")) from None
-        finally:
-            call.cancel()
+        async with AsyncExitStack() as unheard:
+            inputs = [_text_input("request", json.dumps(request))]
+            if audio:
+                await unheard.enter_async_context(self._sending)
+            for name, load in audio.items():
+                inputs.append(await asyncio.to_thread(_audio_input, name, await load()))
+            call = self._client.stream_infer(_once(inputs, song_id))
+            del inputs  # the request is freed as soon as it is sent
+            try:
+                async for result, error in call:
+                    await unheard.aclose()
+                    if error is not None:
+                        raise song_error(error.message(), begun=begun)
+                    begun = True
+                    yield result.as_numpy("event")[0], result
+            except grpc.RpcError:
+                status = 500 if begun else 503
+                raise SongError(
+                    status, "the connection to the song pipeline " + ("broke" if begun else "failed")) from None
+            finally:
+                call.cancel()
+
+
+async def _once(inputs: list[InferInput], song_id: str) -> AsyncGenerator[dict[str, Any], None]:
+    yield {"model_name": PIPELINE, "inputs": inputs, "request_id": song_id}
+
+
+def _text_input(name: str, text: str) -> InferInput:
+    tensor = InferInput(name, [1], "BYTES")
+    return tensor.set_data_from_numpy(np.array([text.encode()], dtype=object))
+
+
+def _audio_input(name: str, audio: Floats) -> InferInput:
+    return InferInput(name, list(audio.shape), "FP32").set_data_from_numpy(audio)
