@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping
 
 from quart import Quart, Response
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .errors import RequestError
+from .paced import PacedConnection, PacedRequest
 
 log = logging.getLogger(__name__)
 
@@ -24,18 +25,17 @@ def error_response(status: int, detail: str, headers: Mapping[str, str] | None =
     return json_response({"detail": detail}, status, headers)
 
 
-def new_app(name: str, body_limit: int) -> Quart:
-    """A Quart app with our error answers; bodies above `body_limit` bytes are 413."""
+def new_app(name: str) -> Quart:
+    """A Quart app with our error answers, whose handlers read bodies with frontend.paced, each with its own limit."""
     app = Quart(name, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = body_limit
+    app.request_class, app.asgi_http_class = PacedRequest, PacedConnection
+    app.config["MAX_CONTENT_LENGTH"] = None
     app.url_map.merge_slashes = False  # a redirect is no answer that a client of these APIs expects
 
     async def refused(error: RequestError) -> Response:
         return error_response(error.status, error.detail, error.headers)
 
     async def framework_error(error: HTTPException) -> Response:
-        if isinstance(error, RequestEntityTooLarge):
-            return error_response(413, f"Request body too large: at most {body_limit} bytes")
         headers = {}
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             headers["Allow"] = ", ".join(sorted(error.valid_methods))

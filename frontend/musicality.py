@@ -1,4 +1,4 @@
-"""Musical metadata in the spelling the models know: keys, time signatures, languages."""
+"""Musical metadata in the spelling the models know: keys, time signatures, languages, tracks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ _CODES = (
     " sv sw ta te th tl tr uk ur vi yue zh unknown"
 )
 LANGUAGES = tuple(_CODES.split())
+# The tracks that lego, extract and complete were trained on.
+TRACKS = ("woodwinds", "brass", "fx", "synth", "strings", "percussion", "keyboard", "guitar", "bass", "drums",
+          "backing_vocals", "vocals")
 _KEY = re.compile(r"([A-Ga-g])([#b♯♭]?)\s*(major|maj|minor|min|m|)", re.IGNORECASE)
 _TIME = {"2": "2", "3": "3", "4": "4", "6": "6", "2/4": "2", "3/4": "3", "4/4": "4", "6/8": "6"}
 _INSTRUMENTAL = frozenset({"[inst]", "[instrumental]"})
@@ -40,6 +43,14 @@ def language(text: str) -> str:
     if code not in LANGUAGES:
         raise ValueError(f"must be one of {', '.join(LANGUAGES)}")
     return code
+
+
+def track(text: str) -> str:
+    """One of TRACKS in any case, its words apart or joined; ValueError otherwise."""
+    name = "_".join(text.lower().replace("-", " ").replace("_", " ").split())
+    if name not in TRACKS:
+        raise ValueError(f"must be of {', '.join(TRACKS)}")
+    return name
 
 
 def is_instrumental(lyrics: str) -> bool:

@@ -17,11 +17,13 @@ from .jobs.store import JobStore, QueueFull
 from .settings import Settings
 from .songs.client import SongClient
 from .songs.errors import SongError
+from .uploads import Intake, Uploads
 from .worker import Folders, Workers
 
 log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.5
 _REFRESH_SECONDS = 30.0
+_SWEEP_SECONDS = 3600.0
 
 
 class Services:
@@ -34,21 +36,28 @@ class Services:
         self.settings = settings
         self.songs = SongClient(settings.triton_url)
         self.folders = Folders(spool=settings.state / "spool", audio=settings.state / "audio")
+        self.uploads = Uploads(settings.state / "uploads")
         self.catalogue: Catalogue | None = None
 
     async def __aenter__(self) -> Self:
         for folder in (self.folders.spool, self.folders.audio):
             folder.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(sweep, self.folders.spool)
+        self.uploads.open()
         self.store = await SqliteJobStore.open(self.settings.state / "jobs.sqlite")
-        self.workers = Workers(self.store, self.songs, self.folders, self.settings.lease_seconds)
-        self._refresh = asyncio.create_task(self._keep_catalogue(), name="catalogue")
+        self.workers = Workers(self.store, self.songs, self.uploads, self.folders, self.settings.lease_seconds)
+        await self._sweep()
+        self._tasks = [
+            asyncio.create_task(self._keep_catalogue(), name="catalogue"),
+            asyncio.create_task(self._keep_swept(), name="sweep"),
+        ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._refresh.cancel()
-        await asyncio.gather(self._refresh, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.workers.stop()
+        self.uploads.close()
         await self.store.close()
         await self.songs.close()
 
@@ -58,11 +67,15 @@ class Services:
             raise RequestError(503, "Models are not ready yet", {"Retry-After": "5"})
         return self.catalogue
 
-    async def submit(self, work: Work) -> Job:
-        """Queue a job and wake a worker; 429 when the queue is full."""
+    async def submit(self, work: Work, intake: Intake) -> Job:
+        """Queue a job, keep its uploads and wake a worker; 429 when the queue is full."""
+        await intake.save(work.uploads.values())
         try:
             job = await self.store.submit(work, self.settings.queue_maxsize)
-        except QueueFull:
+        except Exception as error:
+            intake.drop()
+            if not isinstance(error, QueueFull):
+                raise
             seconds = str(max(1, math.ceil(await self.average_seconds())))
             raise RequestError(429, "Server busy: queue is full", {"Retry-After": seconds}) from None
         self.workers.wake()
@@ -86,6 +99,19 @@ class Services:
         except SongError:
             return await self.songs.models_missing(SHARED_TRITON_MODELS) or ["acestep"]
         return await self.songs.models_missing(catalogue.triton_models())
+
+    async def _sweep(self) -> None:
+        """Delete what killed processes and lost jobs have left on disk."""
+        await asyncio.to_thread(sweep, self.folders.spool)
+        await self.uploads.sweep(self.store.uploads)
+
+    async def _keep_swept(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            try:
+                await self._sweep()
+            except Exception:
+                log.exception("the state folder could not be swept")
 
     async def _keep_catalogue(self) -> None:
         """Ask until every model is ready for the first time, then start the workers and keep the catalogue fresh."""

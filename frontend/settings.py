@@ -116,7 +116,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("avg_window", "ACESTEP_AVG_WINDOW", "whole", 50, "Finished jobs whose mean run time is the average.",
             low=1, high=10_000),
     Setting("max_json_mb", "MAX_JSON_MB", "whole", 1,
-            "Largest JSON request body in MiB; a larger one is answered with 413.", low=1, high=64),
+            "Largest request body in MiB, uploaded files not counted; a larger one is answered with 413.",
+            low=1, high=64),
+    Setting("max_upload_mb", "MAX_UPLOAD_MB", "whole", 512,
+            "Largest multipart request body in MiB, all its files together; a larger one is answered with 413. The "
+            "default admits ten minutes of 48 kHz stereo WAV, 32-bit float, as source and as reference.",
+            low=1, high=65_536),
     Setting("lease_seconds", "JOB_LEASE_SECONDS", "number", 30.0,
             "A running job whose worker has not renewed its lease for this long is run again by another worker.",
             low=2, high=3600),
@@ -155,6 +160,7 @@ class Settings:
     avg_job_seconds: float
     avg_window: int
     max_json_mb: int
+    max_upload_mb: int
     lease_seconds: float
     warnings: tuple[str, ...] = ()
 

@@ -9,17 +9,20 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .audio.encode import Tags, gain, write_file
+from .audio.decode import Floats, UnreadableAudio
+from .audio.encode import Tags, gain, limit, write_file
 from .audio.spool import Spool, discard
 from .catalogue import Model
-from .jobs.job import MAX_ATTEMPTS, AudioFile, Claim, Progress
+from .jobs.job import MAX_ATTEMPTS, AudioFile, Claim, Progress, Upload
 from .jobs.store import JobStore, LeaseLost
 from .songs.client import SongClient
 from .songs.errors import SongError
 from .songs.events import Audio, Done, Step
+from .uploads import Uploads
 
 log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 0.5
@@ -37,9 +40,12 @@ class Folders:
 class Workers:
     """As many jobs in flight as `start` says; what they hold is given back by `stop`."""
 
-    def __init__(self, store: JobStore, songs: SongClient, folders: Folders, lease_seconds: float) -> None:
+    def __init__(
+        self, store: JobStore, songs: SongClient, uploads: Uploads, folders: Folders, lease_seconds: float
+    ) -> None:
         self._store = store
         self._songs = songs
+        self._uploads = uploads
         self._folders = folders
         self._lease_seconds = lease_seconds
         self._owner = uuid.uuid4().hex
@@ -83,6 +89,7 @@ class Workers:
         try:
             result, files = await self._run_leased(claim)
             await self._store.finish(claim, result, files)
+            await self._uploads.discard(claim.job.work.uploads.values())
         except LeaseLost:
             log.warning("job %s: lease lost on attempt %d", claim.job.id, claim.job.attempts)
         except SongError as error:
@@ -103,6 +110,7 @@ class Workers:
             else:
                 code = {400: "invalid_request", 499: "cancelled"}.get(error.status, "generation_failed")
                 await self._store.fail(claim, error.text, code)
+                await self._uploads.discard(claim.job.work.uploads.values())
 
     async def _run_leased(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
         """Make the song while the lease is kept alive; a lost lease cancels it."""
@@ -136,7 +144,9 @@ class Workers:
     async def _listen(self, claim: Claim, spool: Spool) -> Done:
         """Events of the song: samples go to the spool, steps to the job's progress (at most two a second)."""
         reported = 0.0
-        async with aclosing(self._songs.song(claim.job.work.song, claim.job.id)) as events:
+        work = claim.job.work
+        audio = {name: partial(self._load, name, upload) for name, upload in work.uploads.items()}
+        async with aclosing(self._songs.song(work.song, claim.job.id, audio)) as events:
             async for event in events:
                 match event:
                     case Audio(item, offset, pcm):
@@ -148,6 +158,13 @@ class Workers:
                         return event
         raise SongError(500, "the song pipeline ended without a result")
 
+    async def _load(self, name: str, upload: Upload) -> Floats:
+        """An upload as the pipeline's tensor."""
+        try:
+            return await self._uploads.load(upload)
+        except UnreadableAudio as error:
+            raise SongError(410, f"{name}: the uploaded file {error}") from None
+
     async def _write(self, claim: Claim, spool: Spool, done: Done, item: int) -> AudioFile:
         """One item's file, under a random name."""
         if not spool.frames(item):
@@ -155,7 +172,7 @@ class Workers:
         audio_format = claim.job.work.audio_format
         name = f"{uuid.uuid4().hex}.{audio_format}"
         tags = _tags(claim, done, item, self._models.get(done.model))
-        factor = gain(done.peaks[item])
+        factor = (limit if done.keeps_level else gain)(done.peaks[item])
         await write_file(spool.file(item), self._folders.audio / name, audio_format, factor, tags)
         return AudioFile(path=f"/audio/{name}", file=name, audio_format=audio_format)
 

@@ -39,6 +39,11 @@ def gain(peak: float) -> float:
     return PEAK / peak if peak > 0 else 1.0
 
 
+def limit(peak: float) -> float:
+    """The factor that keeps a level, and brings peaks above 1 down to 1."""
+    return min(1.0, 1.0 / peak) if peak > 0 else 1.0
+
+
 class Stopped(Exception):
     """The file was given up before its end."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -25,8 +25,16 @@ MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
+class Upload:
+    """A file that came with a request: its name in the folder of uploads, its length in samples at 48 kHz."""
+
+    file: str
+    samples: int
+
+
+@dataclass(frozen=True)
 class Work:
-    """What is to be made: the pipeline's song request, the file format, and remarks for the result.
+    """What is to be made: the pipeline's song request, the file format, remarks for the result, uploads by tensor.
 
     `song` has every field of the pipeline's request schema, seeds drawn, so a second attempt gives the same song.
     """
@@ -34,6 +42,7 @@ class Work:
     song: Mapping[str, Any]
     audio_format: str
     notes: tuple[str, ...] = ()
+    uploads: Mapping[str, Upload] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

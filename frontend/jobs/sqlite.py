@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Progress, State, Work
+from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Progress, State, Upload, Work
 from .store import JobStore, LeaseLost, QueueFull, Stats, StoreError
 
 T = TypeVar("T")
@@ -106,6 +106,11 @@ class SqliteJobStore(JobStore):
         rows = await self._run(
             lambda: self._db.execute(f"{_JOB} ORDER BY seq DESC LIMIT ?", (limit,)).fetchall())
         return [_job(row) for row in rows]
+
+    async def uploads(self) -> Sequence[Upload]:
+        rows = await self._run(lambda: self._db.execute(
+            "SELECT work FROM job WHERE state IN ('queued', 'running')").fetchall())
+        return [upload for row in rows for upload in _work(row["work"]).uploads.values()]
 
     async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
         def take() -> Claim | None:
@@ -219,11 +224,16 @@ class SqliteJobStore(JobStore):
         self._db.execute("COMMIT")
 
 
+def _work(text: str) -> Work:
+    work = json.loads(text)
+    uploads = {name: Upload(**upload) for name, upload in work.get("uploads", {}).items()}
+    return Work(work["song"], work["audio_format"], tuple(work["notes"]), uploads)
+
+
 def _job(row: sqlite3.Row) -> Job:
-    work = json.loads(row["work"])
     progress = row["progress"]
     return Job(
-        id=row["id"], state=State(row["state"]), work=Work(work["song"], work["audio_format"], tuple(work["notes"])),
+        id=row["id"], state=State(row["state"]), work=_work(row["work"]),
         created_at=row["created_at"], started_at=row["started_at"], finished_at=row["finished_at"],
         position=row["position"] or 0, attempts=row["attempts"],
         progress=None if progress is None else Progress(**json.loads(progress)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .job import AudioFile, Claim, Job, Progress, Work
+from .job import AudioFile, Claim, Job, Progress, Upload, Work
 
 
 class QueueFull(Exception):
@@ -41,6 +41,9 @@ class JobStore(Protocol):
 
     async def list(self, limit: int) -> Sequence[Job]:
         """The newest jobs, newest first."""
+
+    async def uploads(self) -> Sequence[Upload]:
+        """What jobs that wait or run still need."""
 
     async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
         """The oldest job that may run now, leased: a queued one whose delay is over, or one whose lease ran out.

@@ -6,14 +6,21 @@ reach a reader: they mean the field's default.
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 from frontend import musicality
 
 Reader = Callable[[object], Any]
+LAST_CODE = 63_999
+MAX_CODES = 3_000  # five for each second
+_CODE = re.compile(r"<\|audio_code_([0-9]+)\|>")
+_CODE_TEXT = 100_000
 TRUE_WORDS = frozenset({"1", "true", "yes", "y", "on"})
 
 
@@ -128,8 +135,7 @@ def duration(value: object) -> float | None:
 
 def seeds(value: object) -> tuple[int, ...]:
     """One seed, a comma list or a JSON list; -1 is a random one."""
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
-    result = tuple(_whole(part) for part in parts)
+    result = tuple(_whole(part) for part in _split(value))
     if not result or any(not -1 <= seed < 2**32 for seed in result):
         raise ValueError(f"must be between 0 and {2**32 - 1}, or -1 for a random seed")
     return result
@@ -137,8 +143,7 @@ def seeds(value: object) -> tuple[int, ...]:
 
 def timesteps(value: object) -> tuple[float, ...]:
     """A decreasing comma list or JSON list in (0, 1]; one trailing 0 is allowed."""
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
-    result = tuple(_float(part) for part in parts)
+    result = tuple(_float(part) for part in _split(value))
     steps = result[:-1] if result and result[-1] == 0 else result
     if not 1 <= len(steps) <= 200:
         raise ValueError("must have 1 to 200 values above 0")
@@ -149,10 +154,15 @@ def timesteps(value: object) -> tuple[float, ...]:
     return result
 
 
-def codes(value: object) -> tuple[str, ...]:
-    """Audio codes: one text, or a list with one text per item."""
-    parts = value if isinstance(value, list) else [value]
-    return tuple(text(40_000, trim=True)(part) for part in parts)
+def codes(value: object) -> tuple[tuple[int, ...], ...]:
+    """5 Hz audio codes of every item out of texts with <|audio_code_N|> tokens: one text, or a list of them."""
+    return tuple(_codes(text(_CODE_TEXT)(part)) for part in _listed(value))
+
+
+def tracks(value: object) -> tuple[str, ...]:
+    """Names of tracks: a comma list or a JSON list, in any case, with blanks or underscores."""
+    names = (text(400, trim=True)(part) for part in _split(value))
+    return tuple(dict.fromkeys(musicality.track(name) for name in names if name))
 
 
 def key_scale(value: object) -> str:
@@ -165,6 +175,31 @@ def time_signature(value: object) -> str:
 
 def language(value: object) -> str:
     return musicality.language(text(64)(value))
+
+
+def _listed(value: object) -> list[object]:
+    """A list as it is, also when a form sends it as JSON text; anything else as the only entry of one."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    return value if isinstance(value, list) else [value]
+
+
+def _split(value: object) -> list[object]:
+    """The entries of a comma list or of any other list."""
+    parts = _listed(value)
+    return [entry for part in parts for entry in (part.split(",") if isinstance(part, str) else [part])]
+
+
+def _codes(tokens: str) -> tuple[int, ...]:
+    found = _CODE.findall(tokens)
+    if not 1 <= len(found) <= MAX_CODES:
+        raise ValueError(f"must have 1 to {MAX_CODES} <|audio_code_N|> tokens")
+    # Six digits are out of range already, whatever follows; Python need not read thousands of them.
+    values = tuple(int(digits.lstrip("0")[:6] or "0") for digits in found)
+    if max(values) > LAST_CODE:
+        raise ValueError(f"must have codes between 0 and {LAST_CODE}")
+    return values
 
 
 def _float(value: object) -> float:

@@ -49,12 +49,16 @@ class Fields:
         return self.sent.get(name, name)
 
 
+def camel(name: str) -> str:
+    """camelCase of a snake_case name."""
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)
+
+
 def _field(names: str, read: Reader, default: Any, *, nested: bool = False) -> Field:
     listed = names.split()
-    head, *tail = listed[0].split("_")
-    camel = head + "".join(part.capitalize() for part in tail)
-    if camel not in listed:
-        listed.append(camel)
+    if camel(listed[0]) not in listed:
+        listed.append(camel(listed[0]))
     return Field(tuple(listed), read, default, nested)
 
 
@@ -109,7 +113,11 @@ TABLE: tuple[Field, ...] = (
     _nested("repainting_start", coerce.number_from(-600), 0.0),
     _nested("repainting_end", coerce.number_from(-1), None),
     _nested("audio_cover_strength", coerce.number(0, 1), 1.0),
+    # Not of the documents: which tracks lego, extract and complete are about.
+    _nested("track_name", coerce.tracks, ()),
+    _nested("track_classes", coerce.tracks, ()),
 )
+NAMES = frozenset(name for entry in TABLE for name in entry.names) | frozenset(NESTED_OBJECTS)
 
 
 def read(body: Mapping[str, object]) -> Fields:

@@ -9,14 +9,14 @@ from frontend.audio.serve import serve_file
 from frontend.errors import RequestError
 from frontend.services import Services
 
-from .body import parse_body
+from .body import BodyLimits, read_body
 from .record import record
 from .submission import NEEDS_LM, submission
 
 
 def create_app(services: Services) -> Quart:
     """The app of the native API's port."""
-    app = new_app("native", services.settings.max_json_mb << 20)
+    app = new_app("native")
     app.register_blueprint(_native(services))
     app.register_blueprint(_probes(services))
     return app
@@ -24,11 +24,14 @@ def create_app(services: Services) -> Quart:
 
 def _native(services: Services) -> Blueprint:
     routes = Blueprint("native", __name__)
+    limits = BodyLimits(services.settings.max_json_mb << 20, services.settings.max_upload_mb << 20)
 
     @routes.post("/v1/music/generate")
     async def generate() -> Response:
-        body = parse_body(request.headers.get("Content-Type", ""), await request.get_data(True, False, False))
-        job = await services.submit(submission(body, services.require_catalogue()))
+        catalogue = services.require_catalogue()
+        async with services.uploads.intake() as intake:
+            body = await read_body(request, limits, intake)
+            job = await services.submit(submission(body, catalogue, await intake.measure()), intake)
         return json_response({"job_id": job.id, "status": str(job.state), "queue_position": job.position})
 
     @routes.post("/v1/music/random")

@@ -9,9 +9,10 @@ from typing import Any
 from frontend import musicality
 from frontend.catalogue import Catalogue, Model
 from frontend.errors import RequestError
-from frontend.jobs.job import Work
+from frontend.jobs.job import Upload, Work
 
 from .fields import Fields, read
+from .material import Material, choose_material
 
 NEEDS_LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
 Draw = Callable[[], int]
@@ -22,19 +23,27 @@ def draw_seed() -> int:
     return secrets.randbits(32)
 
 
-def submission(body: Mapping[str, object], catalogue: Catalogue, draw: Draw = draw_seed) -> Work:
-    """The work that `body` asks for; RequestError 400 names the field that cannot be served."""
+def submission(
+    body: Mapping[str, object], catalogue: Catalogue, uploads: Mapping[str, Upload] | None = None,
+    draw: Draw = draw_seed,
+) -> Work:
+    """The work that `body` and the files that came with it ask for.
+
+    Errors: RequestError 400 naming the field that cannot be served.
+    """
     fields = read(body)
     model = _model(fields, catalogue)
     _refuse_task(fields, model, catalogue)
-    _refuse_unbuilt(fields, model)
     _check_ranges(fields, model)
-    if not fields["caption"].strip() and not fields["lyrics"].strip():
+    material = choose_material(fields, body, uploads or {})
+    _refuse_unbuilt(fields, material)
+    if not (fields["caption"].strip() or fields["lyrics"].strip() or material.follows_something):
         raise RequestError(400, "caption: give a caption or lyrics; both are empty")
-    return Work(song_request(fields, model, draw), fields["audio_format"], _notes(fields))
+    notes = (*material.notes, *_notes(fields))
+    return Work(song_request(fields, model, material, draw), fields["audio_format"], notes, material.uploads)
 
 
-def song_request(fields: Fields, model: Model, draw: Draw) -> dict[str, Any]:
+def song_request(fields: Fields, model: Model, material: Material, draw: Draw) -> dict[str, Any]:
     """The pipeline's request (model_repository/acestep/1/request.schema.json), every field present."""
     timesteps = fields["timesteps"]
     return {
@@ -46,9 +55,11 @@ def song_request(fields: Fields, model: Model, draw: Draw) -> dict[str, Any]:
         "seeds": resolve_seeds(fields, draw),
         "steps": fields["inference_steps"], "shift": fields["shift"],
         "timesteps": None if timesteps is None else list(timesteps), "infer_method": fields["infer_method"],
-        # Without guidance a base model runs at scale 1; a turbo model has guidance distilled in and ignores the value.
-        "guidance_scale": fields["guidance_scale"] if model.is_turbo else min(fields["guidance_scale"], 1.0),
-        "use_adg": False, "cfg_interval": [fields["cfg_interval_start"], fields["cfg_interval_end"]], "return": [],
+        "guidance_scale": fields["guidance_scale"], "use_adg": fields["use_adg"],
+        "cfg_interval": [fields["cfg_interval_start"], fields["cfg_interval_end"]],
+        "codes": [list(codes) for codes in material.codes] or None, "tracks": list(material.tracks),
+        "repaint_start": material.region.start, "repaint_end": material.region.end,
+        "cover_strength": fields["audio_cover_strength"], "return": [],
     }
 
 
@@ -76,28 +87,17 @@ def _refuse_task(fields: Fields, model: Model, catalogue: Catalogue) -> None:
         able = [known.name for known in catalogue.models if task in known.tasks]
         hint = f"; these models can: {', '.join(able)}" if able else "; no model served here can"
         raise RequestError(400, f"{name}: {task} is not a task of {model.name}{hint}")
-    if task != "text2music":
-        raise RequestError(400, f"{name}: {task} is not built yet; only text2music is")
 
 
-def _refuse_unbuilt(fields: Fields, model: Model) -> None:
+def _refuse_unbuilt(fields: Fields, material: Material) -> None:
     """400 for what would change the song but cannot be done yet; never silence."""
-    if fields["thinking"] and fields["audio_code_string"]:
-        raise RequestError(400, f"{fields.called('audio_code_string')}: audio codes are not built yet")
-    for name in ("thinking", "sample_query", "sample_mode", "use_format", "lm_model_path"):
+    if fields["thinking"] and fields["task_type"] == "text2music" and not material.codes:
+        raise RequestError(400, f"{fields.called('thinking')}: {NEEDS_LM}")
+    for name in ("sample_query", "sample_mode", "use_format", "lm_model_path"):
         if fields[name]:
             raise RequestError(400, f"{fields.called(name)}: {NEEDS_LM}")
     if fields["lm_backend"] != "vllm":
         raise RequestError(400, f"{fields.called('lm_backend')}: {NEEDS_LM}")
-    for name in ("reference_audio_path", "src_audio_path"):
-        if fields[name]:
-            raise RequestError(400, f"{fields.called(name)}: audio input is not built yet")
-    if fields["infer_method"] != "ode":
-        raise RequestError(400, f"{fields.called('infer_method')}: sde is not built yet; use ode")
-    if not model.is_turbo and "guidance_scale" in fields.sent and fields["guidance_scale"] > 1:
-        raise RequestError(400, f"{fields.called('guidance_scale')}: above 1 is not built yet on base models")
-    if not model.is_turbo and fields["use_adg"]:
-        raise RequestError(400, f"{fields.called('use_adg')}: is not built yet")
 
 
 def _check_ranges(fields: Fields, model: Model) -> None:
@@ -111,9 +111,6 @@ def _check_ranges(fields: Fields, model: Model) -> None:
     if fields["cfg_interval_start"] > fields["cfg_interval_end"]:
         name = fields.called("cfg_interval_start")
         raise RequestError(400, f"{name}: must not be above cfg_interval_end, {fields['cfg_interval_end']:g}")
-    end = fields["repainting_end"]
-    if end is not None and end != -1 and end <= fields["repainting_start"]:
-        raise RequestError(400, f"{fields.called('repainting_end')}: must be -1 or above repainting_start")
 
 
 def _notes(fields: Fields) -> tuple[str, ...]:

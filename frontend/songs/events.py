@@ -38,7 +38,10 @@ class Audio:
 
 @dataclass(frozen=True)
 class Done:
-    """Last event: what was made and how; `peaks` is the largest |sample| of each item, before gain."""
+    """Last event: what was made and how; `peaks` is the largest |sample| of each item, before gain.
+
+    With `keeps_level` the level is a source's and must not be raised.
+    """
 
     model: str
     seeds: tuple[int, ...]
@@ -48,6 +51,7 @@ class Done:
     timings: Mapping[str, float]
     notes: tuple[str, ...]
     metadata: Mapping[str, Any]
+    keeps_level: bool = False
 
 
 SongEvent = Metadata | Step | Audio | Done
@@ -70,5 +74,6 @@ def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
                 model=event["model"], seeds=tuple(event["seeds"]), duration=event["duration"],
                 schedule=tuple(event["schedule"]), peaks=tuple(event["peaks"]), timings=event["timings"],
                 notes=tuple(event["notes"]), metadata=event["metadata"],
+                keeps_level=event.get("keeps_level", False),
             )
     return None

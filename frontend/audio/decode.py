@@ -1,0 +1,106 @@
+"""Uploaded audio to samples: any rate and channel count in, 48 kHz stereo out, block by block."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr  # type: ignore[import-untyped]
+
+from .encode import SAMPLE_RATE
+from .spool import CHANNELS
+
+Floats = npt.NDArray[np.float32]
+
+FORMATS = "wav, flac, ogg, opus or mp3"
+MAX_SECONDS = 600
+_CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
+_LOWEST_RATE, _HIGHEST_RATE = 4_000, 384_000
+_BLOCK = 1 << 17  # values of one read, all channels together
+# Encoders fill up their last block: what they add to ten minutes is cut off instead of refused.
+_PADDING_SECONDS = 0.1
+
+
+class UnreadableAudio(ValueError):
+    """A file that cannot be used; the text says why in one line that continues the field's name."""
+
+
+class Stopped(Exception):
+    """The decoding was given up before its end."""
+
+
+def measure(path: Path, stop: threading.Event | None = None) -> int:
+    """How many samples at 48 kHz `load` would give; decodes all of it. Errors: UnreadableAudio. Blocking."""
+    samples = sum(len(block) for block in _decode(path, stop))
+    if not samples:
+        raise UnreadableAudio("holds no audio")
+    return samples
+
+
+def load(path: Path, samples: int, stop: threading.Event | None = None) -> Floats:
+    """The `samples` of a measured file as float32 [2, samples] within ±1, the same ones every time. Blocking."""
+    audio = np.empty((CHANNELS, samples), np.float32)
+    at = 0
+    for block in _decode(path, stop):
+        if at + len(block) > samples:
+            break
+        audio[:, at : at + len(block)] = block.T
+        at += len(block)
+    if at != samples:
+        raise UnreadableAudio("is not the file it was")
+    return audio
+
+
+def _decode(path: Path, stop: threading.Event | None) -> Iterator[Floats]:
+    """Blocks [n, 2] of the whole file, in order."""
+    limit = MAX_SECONDS * SAMPLE_RATE
+    decoded = 0
+    try:
+        with soundfile.SoundFile(path) as sound:
+            _check(sound)
+            for block in _resampled(sound):
+                if stop is not None and stop.is_set():
+                    raise Stopped
+                kept = block[: max(0, limit - decoded)]
+                decoded += len(block)
+                _check_length(decoded / SAMPLE_RATE)
+                yield np.clip(kept, -1, 1)
+    except soundfile.LibsndfileError:
+        raise UnreadableAudio(f"cannot be read; it must be {FORMATS}") from None
+
+
+def _check(sound: soundfile.SoundFile) -> None:
+    if sound.format not in _CONTAINERS:
+        raise UnreadableAudio(f"is {sound.format.lower()}; it must be {FORMATS}")
+    if not _LOWEST_RATE <= sound.samplerate <= _HIGHEST_RATE:
+        raise UnreadableAudio(f"has a sample rate of {sound.samplerate}; it must be {_LOWEST_RATE} to {_HIGHEST_RATE}")
+    _check_length(sound.frames / sound.samplerate)
+
+
+def _check_length(seconds: float) -> None:
+    if seconds > MAX_SECONDS + _PADDING_SECONDS:
+        raise UnreadableAudio(f"is longer than {MAX_SECONDS} seconds")
+
+
+def _resampled(sound: soundfile.SoundFile) -> Iterator[Floats]:
+    """Stereo blocks at 48 kHz: a file of that rate as it is, others through soxr's best linear-phase filter."""
+    if sound.samplerate == SAMPLE_RATE:
+        yield from _stereo(sound)
+        return
+    resampler = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, CHANNELS, dtype="float32", quality="VHQ")
+    for block in _stereo(sound):
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.empty((0, CHANNELS), np.float32), last=True)
+
+
+def _stereo(sound: soundfile.SoundFile) -> Iterator[Floats]:
+    """Blocks [n, 2] at the file's rate: mono on both sides, the first two of more channels."""
+    frames = max(1, _BLOCK // sound.channels)
+    while len(block := sound.read(frames, dtype="float32", always_2d=True)):
+        if not np.isfinite(block).all():
+            raise UnreadableAudio("holds samples that are no numbers")
+        yield np.repeat(block, 2, axis=1) if block.shape[1] == 1 else np.ascontiguousarray(block[:, :CHANNELS])

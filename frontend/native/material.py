@@ -1,0 +1,108 @@
+"""What a song is made from besides its texts: uploads, audio codes, a region of the source, tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from frontend.audio.decode import FORMATS, MAX_SECONDS
+from frontend.audio.encode import SAMPLE_RATE
+from frontend.errors import RequestError
+from frontend.jobs.job import Upload
+from frontend.uploads import FIELDS
+
+from .fields import Fields, camel
+
+REGION_TASKS = ("repaint", "lego")
+CODE_TASKS = ("text2music", "cover")
+
+
+@dataclass(frozen=True)
+class Region:
+    """Seconds of the source that are made anew; the end None is the source's end."""
+
+    start: float = 0.0
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """`uploads` are those the song uses, by tensor; `codes` are empty, one list for all items or one for each."""
+
+    codes: tuple[tuple[int, ...], ...]
+    uploads: Mapping[str, Upload]
+    region: Region
+    tracks: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def follows_something(self) -> bool:
+        """There is a source or codes, so the song needs no text."""
+        return bool(self.codes) or "src_audio" in self.uploads
+
+
+def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping[str, Upload]) -> Material:
+    """What the task uses of that which came. Errors: RequestError 400 for what it needs and lacks."""
+    _refuse_paths(fields, body, uploads)
+    task = fields["task_type"]
+    codes = _codes(fields)
+    source = uploads.get("src_audio")
+    if task != "text2music" and not codes and source is None:
+        hint = ", or audio_code_string with thinking=true" if task == "cover" else ""
+        raise RequestError(400, f"src_audio: is needed by {task}; upload {FORMATS}{hint}")
+    region = _region(fields)
+    used = dict(uploads)
+    notes = []
+    if source is not None and (codes or task == "text2music"):
+        del used["src_audio"]
+        notes.append("Source audio was not used: " + ("the audio codes win" if codes else f"{task} follows none"))
+    elif source is not None and task in REGION_TASKS:
+        _check_region(fields, region, source.samples / SAMPLE_RATE)
+    if "src_audio" in used:
+        if fields["thinking"]:
+            notes.append(f"thinking was not used: {task} follows its source")
+        if fields["audio_duration"] is not None:
+            notes.append(f"audio_duration was not used: {task} has its source's length")
+    tracks = tuple(dict.fromkeys(fields["track_name"] + fields["track_classes"]))
+    return Material(codes, used, region if task in REGION_TASKS else Region(), tracks, tuple(notes))
+
+
+def _refuse_paths(fields: Fields, body: Mapping[str, object], uploads: Mapping[str, Upload]) -> None:
+    for field in FIELDS:
+        for name in (field, camel(field)):
+            if body.get(name) not in (None, ""):
+                raise RequestError(400, f"{name}: must be uploaded as a file, in multipart/form-data")
+        if fields[f"{field}_path"] and field not in uploads:
+            raise RequestError(400, f"{fields.called(f'{field}_path')}: is not built yet; upload the file as {field}")
+
+
+def _codes(fields: Fields) -> tuple[tuple[int, ...], ...]:
+    """The codes that the song follows: given ones count with thinking alone, as documented."""
+    codes: tuple[tuple[int, ...], ...] = fields["audio_code_string"] if fields["thinking"] else ()
+    name, task, count = fields.called("audio_code_string"), fields["task_type"], fields["batch_size"]
+    if codes and task not in CODE_TASKS:
+        raise RequestError(400, f"{name}: cannot be used with {task}; only with {' and '.join(CODE_TASKS)}")
+    if len(codes) not in (0, 1, count):
+        raise RequestError(400, f"{name}: must be one text for all {count} items or one for each, not {len(codes)}")
+    return codes
+
+
+def _region(fields: Fields) -> Region:
+    """The region that was asked for. 0 and -1 as the end both stand for the source's end, as in the reference."""
+    start, end = fields["repainting_start"], fields["repainting_end"]
+    if end is None or end <= 0:
+        return Region(start)
+    if end <= start:
+        raise RequestError(400, f"{fields.called('repainting_end')}: must be -1 or above repainting_start")
+    return Region(start, end)
+
+
+def _check_region(fields: Fields, region: Region, seconds: float) -> None:
+    """The rules of the pipeline's canvas, so that what it would refuse is not queued."""
+    if region.start >= seconds:
+        name = fields.called("repainting_start")
+        raise RequestError(400, f"{name}: must be before the source's end, {seconds:g} seconds")
+    total = max(0.0, -region.start) + max(seconds, region.end or 0.0)
+    if total > MAX_SECONDS:
+        name = fields.called("repainting_end" if (region.end or 0) > MAX_SECONDS else "repainting_start")
+        raise RequestError(400, f"{name}: makes a song of {total:g} seconds; at most {MAX_SECONDS} are allowed")

@@ -1,0 +1,126 @@
+"""multipart/form-data, read as it arrives: texts into a dict, uploaded files straight to disk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
+
+from frontend.errors import RequestError
+from frontend.uploads import FIELDS, Intake, Sink
+
+from .fields import NAMES, camel
+
+_FILES = {name: field for field in FIELDS for name in (field, camel(field))}
+_PIECE = 1 << 16
+_MAX_HEAD = 1 << 18  # a part's headers, and what may come before the first part
+_MAX_PARTS = 1000
+_BROKEN = RequestError(400, "multipart/form-data: the body is malformed or cut off")
+
+
+class Part(Protocol):
+    """Where a part's bytes go."""
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def read_form(
+    content_type: str, body: AsyncIterator[bytes], text_limit: int, intake: Intake
+) -> dict[str, object]:
+    """The texts by name, the first of repeated names; files go to `intake`. Errors: 400, 413."""
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    if not 0 < len(boundary) <= 200:
+        raise RequestError(400, "multipart/form-data: the boundary is missing")
+    decoder = MultipartDecoder(boundary.encode(), _MAX_HEAD, max_parts=_MAX_PARTS)
+    texts = Texts(text_limit)
+    part: Part = texts
+    async for event in _events(decoder, body):
+        match event:
+            case Field(name=str(name)):
+                part = texts.begin(name)
+            case File(name=str(name), filename=filename):
+                part = FilePart(name, filename, intake)
+            case Field() | File():
+                raise _BROKEN
+            case Data(data, more_data):
+                await part.write(data)
+                if not more_data:
+                    await part.close()
+    return dict(texts.values)
+
+
+class Texts:
+    """The text parts, one after the other; 413 when they hold more than `limit` bytes together."""
+
+    def __init__(self, limit: int) -> None:
+        self.values: dict[str, str] = {}
+        self._left = limit
+        self._limit = limit
+        self._name = ""
+        self._data = bytearray()
+
+    def begin(self, name: str) -> Texts:
+        """What is written from here on is the text of `name`."""
+        self._name, self._data = name, bytearray()
+        return self
+
+    async def write(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise RequestError(413, f"multipart/form-data: at most {self._limit} bytes of text")
+        self._data += data
+
+    async def close(self) -> None:
+        try:
+            self.values.setdefault(self._name, self._data.decode())
+        except UnicodeDecodeError:
+            raise RequestError(400, "multipart/form-data: text must be UTF-8") from None
+
+
+class FilePart:
+    """A part with a file name. The name says nothing but that: an empty one without bytes is an unused form input."""
+
+    def __init__(self, name: str, filename: str, intake: Intake) -> None:
+        if name in NAMES:
+            raise RequestError(400, f"{name}: must be text, not a file")
+        self._field = _FILES.get(name)
+        self._is_used = filename != ""
+        self._intake = intake
+        self._sink: Sink | None = None
+
+    async def write(self, data: bytes) -> None:
+        if self._field is not None and (data or self._is_used):
+            self._sink = self._sink or self._intake.receive(self._field)
+            await self._sink.write(data)
+
+    async def close(self) -> None:
+        if self._sink is not None:
+            await self._sink.close()
+
+
+async def _events(decoder: MultipartDecoder, body: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+    async for data in body:
+        for begin in range(0, len(data), _PIECE):
+            for event in _decoded(decoder, data[begin : begin + _PIECE]):
+                yield event
+    for event in _decoded(decoder, None):
+        yield event
+
+
+def _decoded(decoder: MultipartDecoder, data: bytes | None) -> Iterator[Event]:
+    """What the decoder makes of more bytes; None is the end of the body."""
+    try:
+        decoder.receive_data(data)
+        while not isinstance(event := decoder.next_event(), NeedData):
+            yield event
+            if isinstance(event, Epilogue):
+                return
+    except RequestEntityTooLarge:
+        raise RequestError(413, f"multipart/form-data: at most {_MAX_PARTS} parts with short headers") from None
+    except ValueError:
+        raise _BROKEN from None

@@ -1,0 +1,88 @@
+"""Request bodies at the pace of their reader: a large upload never waits in memory, a slow one is not cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import NoReturn
+
+from hypercorn.typing import ASGIReceiveCallable
+from quart import Request
+from quart.asgi import ASGIHTTPConnection
+from quart.wrappers.request import Body
+
+from .errors import RequestError
+
+_HIGH_WATER = 1 << 20
+_IDLE_SECONDS = 60.0
+
+
+class PacedBody(Body):
+    """A body of which about _HIGH_WATER bytes wait to be read at most."""
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        super().__init__(expected_content_length, max_content_length)
+        self._taken = asyncio.Event()
+
+    async def room(self) -> None:
+        """Returns when more may be received."""
+        while len(self._data) >= _HIGH_WATER:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def __anext__(self) -> bytes:
+        data = await super().__anext__()
+        self._taken.set()
+        return data
+
+    def __await__(self) -> NoReturn:
+        # Quart's own readers gather the whole body first, which would wait for room for ever.
+        raise RuntimeError("bodies are read with frontend.paced.chunks")
+
+
+class PacedRequest(Request):
+    """A request with a PacedBody."""
+
+    body_class = PacedBody
+
+
+class PacedConnection(ASGIHTTPConnection):
+    """Takes the body from the server only as fast as it is read; Quart's own takes it as fast as it comes."""
+
+    async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
+        assert isinstance(request.body, PacedBody)
+        while True:
+            await request.body.room()
+            message = await receive()
+            if message["type"] == "http.request":
+                request.body.append(message.get("body", b""))
+                if not message.get("more_body", False):
+                    request.body.set_complete()
+            elif message["type"] == "http.disconnect":
+                return
+
+
+async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body piece by piece: 413 above `limit` bytes, 408 when nothing comes for a minute."""
+    too_large = RequestError(413, f"Request body too large: at most {limit} bytes")
+    if (request.content_length or 0) > limit:
+        raise too_large
+    received = 0
+    body = aiter(request.body)
+    while True:
+        try:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                data = await anext(body, None)
+        except TimeoutError:
+            raise RequestError(408, f"Request body: nothing came for {_IDLE_SECONDS:g} seconds") from None
+        if data is None:
+            return
+        received += len(data)
+        if received > limit:
+            raise too_large
+        yield data
+
+
+async def whole(request: Request, limit: int) -> bytes:
+    """The body in one piece; errors as `chunks`."""
+    return b"".join([data async for data in chunks(request, limit)])

@@ -1,0 +1,179 @@
+"""Uploaded files: on disk under random names from their first byte until the job that they belong to has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self, TypeVar
+
+from .audio.decode import FORMATS, Floats, Stopped, UnreadableAudio, load, measure
+from .errors import RequestError
+from .jobs.job import Upload
+
+T = TypeVar("T")
+FIELDS = ("src_audio", "reference_audio")
+_BLOCK = 1 << 20
+_ABANDONED_SECONDS = 3600
+
+
+class Uploads:
+    """The folder of uploads; decodes at most two files at a time, off the event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stop = threading.Event()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
+
+    def open(self) -> None:
+        """Make the folder; only its owner may look inside."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        """Give up what is being decoded."""
+        self._stop.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def intake(self) -> Intake:
+        """Room for the files of one request."""
+        return Intake(self, self._folder)
+
+    async def measure(self, path: Path) -> int:
+        """Samples at 48 kHz in a file. Errors: UnreadableAudio."""
+        return await self._run(lambda: measure(path, self._stop))
+
+    async def load(self, upload: Upload) -> Floats:
+        """The samples [2, n] of an upload. Errors: UnreadableAudio, also when the file is gone."""
+        path = self._folder / upload.file
+        if not path.exists():
+            raise UnreadableAudio("is gone from the server's disk")
+        return await self._run(lambda: load(path, upload.samples, self._stop))
+
+    async def discard(self, uploads: Iterable[Upload]) -> None:
+        """Delete the files."""
+        await asyncio.to_thread(_unlink, [self._folder / upload.file for upload in uploads])
+
+    async def sweep(self, wanted: Callable[[], Awaitable[Iterable[Upload]]]) -> None:
+        """Delete what no job wants and nobody has written to for an hour; a request that is being read may want it."""
+        old = await asyncio.to_thread(self._old)
+        kept = {upload.file for upload in await wanted()}  # asked after the listing, so that no new job is missed
+        await asyncio.to_thread(_unlink, [path for path in old if path.name not in kept])
+
+    def _old(self) -> list[Path]:
+        old = time.time() - _ABANDONED_SECONDS
+        result = []
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < old:
+                    result.append(path)
+        return result
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+class Intake:
+    """The files of one request, by field; leaving the context deletes those that `save` did not name.
+
+    A request that fails after `save` calls `drop`. One that is cancelled there leaves its files to the sweep, because
+    their job may exist by then.
+    """
+
+    def __init__(self, uploads: Uploads, folder: Path) -> None:
+        self._uploads = uploads
+        self._folder = folder
+        self._files: dict[str, Path] = {}
+        self._sinks: list[Sink] = []
+        self._saved: frozenset[str] = frozenset()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        unsaved = [path for path in self._files.values() if path.name not in self._saved]
+        await asyncio.to_thread(self._clear, unsaved)
+
+    def receive(self, field: str) -> Sink:
+        """A new file for `field`; 400 for a second one."""
+        if field in self._files:
+            raise RequestError(400, f"{field}: only one file is taken")
+        path = self._files[field] = self._folder / uuid.uuid4().hex
+        self._sinks.append(sink := Sink(path))
+        return sink
+
+    async def measure(self) -> dict[str, Upload]:
+        """What was received, by field; 400 naming the field of a file that cannot be used."""
+        return {field: Upload(path.name, await self._measure(field, path)) for field, path in self._files.items()}
+
+    async def save(self, uploads: Iterable[Upload]) -> None:
+        """Put these files on disk for good: after this they survive a power cut, and the context."""
+        names = frozenset(upload.file for upload in uploads)
+        if names:
+            await asyncio.to_thread(_sync, [self._folder / name for name in names], self._folder)
+        self._saved = names
+
+    def drop(self) -> None:
+        """Take `save` back."""
+        self._saved = frozenset()
+
+    def _clear(self, paths: Iterable[Path]) -> None:
+        for sink in self._sinks:
+            sink.abandon()
+        _unlink(paths)
+
+    async def _measure(self, field: str, path: Path) -> int:
+        if not path.stat().st_size:
+            raise RequestError(400, f"{field}: is empty; it must be {FORMATS}")
+        try:
+            return await self._uploads.measure(path)
+        except UnreadableAudio as error:
+            raise RequestError(400, f"{field}: {error}") from None
+        except Stopped:
+            raise RequestError(503, "The server is stopping", {"Retry-After": "5"}) from None
+
+
+class Sink:
+    """One file being received."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._pending = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        """Append; it goes to disk a megabyte at a time, off the event loop."""
+        self._pending += data
+        if len(self._pending) >= _BLOCK:
+            await self._flush()
+
+    async def close(self) -> None:
+        """Write the rest."""
+        await self._flush()
+        await asyncio.to_thread(self._file.close)
+
+    def abandon(self) -> None:
+        """Close without the rest; a write that still runs is waited for."""
+        self._file.close()
+
+    async def _flush(self) -> None:
+        block, self._pending = self._pending, bytearray()
+        await asyncio.to_thread(self._file.write, block)
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _sync(files: Iterable[Path], folder: Path) -> None:
+    for path in (*files, folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
