@@ -27,13 +27,22 @@ _EXPORTING = (*_LOADING, "graph.py", "onnx_file.py")
 _RECIPES = {
     "text_encoder": (*_EXPORTING, "text_graphs.py"),
     "lyric_embedding": (*_EXPORTING, "text_graphs.py"),
+    "vae_encoder": (*_EXPORTING, "vae_graphs.py"),
     "vae_decoder": (*_EXPORTING, "vae_graphs.py"),
     "condition": (*_EXPORTING, "attention.py", "condition_graph.py"),
     "dit": (*_EXPORTING, "attention.py", "dit_graph.py"),
+    "tokenize": (*_EXPORTING, "attention.py", "token_graphs.py"),
+    "detokenize": (*_EXPORTING, "attention.py", "token_graphs.py"),
     "constants": (*_LOADING, "constants.py"),
 }
-SHARED = ("text_encoder", "lyric_embedding", "vae_decoder")
-PER_DIT = ("condition", "dit", "constants")
+SHARED = {
+    "text_encoder": TEXT_ENCODER,
+    "lyric_embedding": TEXT_ENCODER,
+    "vae_encoder": VAE,
+    "vae_decoder": VAE,
+}
+"""Artifacts that all DiTs share, and the checkpoint folder that each comes from."""
+PER_DIT = ("condition", "dit", "tokenize", "detokenize", "constants")
 
 
 @dataclass(frozen=True)
@@ -64,17 +73,16 @@ def versions() -> dict[str, str]:
 
 def all_of(checkpoints: Checkpoints) -> list[Artifact]:
     """What the repository of these checkpoints is made of. ExportError when a weight file is missing."""
-    text = _files(checkpoints.text_encoder, "model")
-    vae = _files(checkpoints.vae, VAE_WEIGHTS)
-    shared = [
-        Artifact(kind, "", checkpoints.root / (VAE if kind == "vae_decoder" else TEXT_ENCODER), files)
-        for kind, files in zip(SHARED, (text, text, vae), strict=True)
-    ]
+    files = {
+        TEXT_ENCODER: _files(checkpoints.text_encoder, "model"),
+        VAE: _files(checkpoints.vae, VAE_WEIGHTS),
+    }
+    found = [Artifact(kind, "", checkpoints.root / folder, files[folder]) for kind, folder in SHARED.items()]
     for name in checkpoints.models:
         folder = checkpoints.root / name
-        files = (*_files(folder, "model"), folder / SILENCE)
-        shared += [Artifact(kind, name, folder, files) for kind in PER_DIT]
-    return shared
+        own = (*_files(folder, "model"), folder / SILENCE)
+        found += [Artifact(kind, name, folder, own) for kind in PER_DIT]
+    return found
 
 
 def _files(folder: Path, stem: str) -> tuple[Path, ...]:

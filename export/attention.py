@@ -76,7 +76,7 @@ class Attention(nn.Module):
 
 
 class EncoderStack(nn.Module):
-    """The layers of diffusers' lyric and timbre encoders, sliding-window and full attention in turn."""
+    """The layers of diffusers' small encoders, sliding-window and full attention in turn."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
@@ -86,8 +86,11 @@ class EncoderStack(nn.Module):
 
     def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """x [B, S, in], keep broadcast to [B, 1, S, S] -> [B, S, H]."""
+        return self.layers(self.source.embed_tokens(x), keep)
+
+    def layers(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """The same from embedded positions x [B, S, H]."""
         source = self.source
-        x = source.embed_tokens(x)
         length = x.shape[1]
         angles = self.rotary(length)
         full = additive(keep)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from . import condition_graph, constants, dit_graph, onnx_file, text_graphs, tiny_checkpoint, vae_graphs
+from . import condition_graph, constants, dit_graph, onnx_file, text_graphs, tiny_checkpoint, token_graphs, vae_graphs
 from .artifacts import Artifact
 from .cache import Cache
 from .checkpoint import Parts, load_dit, load_text_encoder, load_tokenizer, load_vae, verify
@@ -24,7 +24,17 @@ from .layout import Checkpoints
 # Tracing is Python on one core: small models are exported side by side, large ones one at a time to save memory.
 _SMALL = 200_000_000
 _WORKERS = 2
-_SLOWEST_FIRST = ("dit", "condition", "vae_decoder", "text_encoder", "lyric_embedding", "constants")
+_SLOWEST_FIRST = (
+    "dit",
+    "condition",
+    "vae_encoder",
+    "vae_decoder",
+    "tokenize",
+    "text_encoder",
+    "detokenize",
+    "lyric_embedding",
+    "constants",
+)
 
 Done = tuple[str, float]
 """Name of an artifact that is in the cache now, and the seconds it took."""
@@ -74,12 +84,18 @@ def _graph(checkpoints: Checkpoints, artifact: Artifact) -> Graph:
             return text_graphs.text_encoder(_text_encoder(checkpoints))
         case "lyric_embedding":
             return text_graphs.lyric_embedding(_text_encoder(checkpoints))
+        case "vae_encoder":
+            return vae_graphs.encoder(_vae(checkpoints))
         case "vae_decoder":
             return vae_graphs.decoder(_vae(checkpoints))
         case "condition":
             return condition_graph.graph(_parts(checkpoints, artifact.dit))
         case "dit":
             return dit_graph.graph(_parts(checkpoints, artifact.dit))
+        case "tokenize":
+            return token_graphs.tokenizer(_parts(checkpoints, artifact.dit))
+        case "detokenize":
+            return token_graphs.detokenizer(_parts(checkpoints, artifact.dit))
     raise ValueError(f"no graph {artifact.kind}")
 
 

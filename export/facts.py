@@ -14,6 +14,8 @@ MAX_PROMPT_TOKENS = 256
 MAX_LYRIC_TOKENS = 2048
 # The decoder's receptive field is 8.34 frames on either side, whatever its width: it follows from strides and kernels.
 OVERLAP_FRAMES = 10
+# The same for the encoder: 6.34 frames.
+ENCODER_OVERLAP_FRAMES = 8
 
 Json = dict[str, Any]
 
@@ -54,5 +56,6 @@ def served(models: Sequence[str], embedded: bool, vae: Mapping[str, Any]) -> Jso
             "sample_rate": int(vae["sampling_rate"]),
             "latent_channels": int(vae["decoder_input_channels"]),
             "overlap_frames": OVERLAP_FRAMES,
+            "encoder_overlap_frames": ENCODER_OVERLAP_FRAMES,
         },
     }

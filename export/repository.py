@@ -108,8 +108,10 @@ class Repository:
         for dit in self.checkpoints.models:
             models = version / "models" / dit
             models.mkdir(parents=True)
+            constants = results[f"{dit}-constants"]
             for name in (SILENCE_FILE, NULL_CONDITION_FILE):
-                link_or_copy(results[f"{dit}-constants"] / name, models / name)
+                if (constants / name).is_file():  # a turbo model has no null condition
+                    link_or_copy(constants / name, models / name)
             _write_json(models / "facts.json", self._facts(dit, results))
         vae = read_config(self.checkpoints.vae)
         _write_json(version / "models" / "served.json", facts.served(self.checkpoints.models, self.embedded, vae))

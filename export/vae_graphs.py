@@ -1,6 +1,7 @@
-"""The VAE's decoder for export: latents in the pipeline's layout, weight norm folded into the weights."""
+"""The VAE for export: latents in the pipeline's layout, weight norm folded into the weights."""
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,18 @@ class Decoder(nn.Module):
         return torch.as_tensor(self.source(latents.transpose(1, 2)))
 
 
+class Encoder(nn.Module):
+    """OobleckEncoder up to the distribution: the caller draws from it, with a seed of its own."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.source = _folded(copy.deepcopy(encoder))
+
+    def forward(self, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, scale = self.source(audio).transpose(1, 2).chunk(2, dim=-1)
+        return mean, nn.functional.softplus(scale) + 1e-4
+
+
 def _folded(module: nn.Module) -> nn.Module:
     """The module with everything computed that depends on weights alone."""
     for name, layer in list(module.named_modules()):
@@ -59,11 +72,36 @@ def decoder(vae: Any) -> Graph:
         example={"latents": torch.randn(2, 12, channels, generator=torch.Generator().manual_seed(0))},
         outputs=("audio",),
         axes={"latents": {0: BATCH, 1: FRAMES}},
-        cases=lambda: _cases(vae, channels),
+        cases=lambda: _decoder_cases(vae, channels),
     )
 
 
-def _cases(vae: Any, channels: int) -> Iterator[Case]:
+def encoder(vae: Any) -> Graph:
+    """audio [B, 2, 1920 T] -> mean and standard deviation of its latents, each [B, T, 64]."""
+    hop = math.prod(vae.config.downsampling_ratios)
+    return Graph(
+        module=Encoder(vae.encoder).eval(),
+        example={"audio": _audio(vae, 2, 3 * hop)},
+        outputs=("mean", "std"),
+        axes={"audio": {0: BATCH, 2: hop * FRAMES}},
+        cases=lambda: _encoder_cases(vae, hop),
+    )
+
+
+def _audio(vae: Any, batch: int, samples: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(samples + batch)
+    return torch.randn(batch, vae.config.audio_channels, samples, generator=random)
+
+
+def _encoder_cases(vae: Any, hop: int) -> Iterator[Case]:
+    for batch, frames, loudness in ((1, 1, 0.3), (1, 77, 0.3), (1, 20, 0.0), (3, 30, 1.0)):
+        audio = loudness * _audio(vae, batch, frames * hop)
+        latents = vae.encode(audio).latent_dist
+        expected = {"mean": latents.mean.transpose(1, 2), "std": latents.std.transpose(1, 2)}
+        yield Case(f"batch {batch}, {frames} frames{'' if loudness else ' of silence'}", {"audio": audio}, expected)
+
+
+def _decoder_cases(vae: Any, channels: int) -> Iterator[Case]:
     for batch, frames in ((1, 1), (1, 77), (3, 30)):
         random = torch.Generator().manual_seed(frames)
         latents = torch.randn(batch, frames, channels, generator=random)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped]
+from safetensors.numpy import load_file
 from tritonclient.grpc import model_config_pb2
 
 from export import artifacts, build
@@ -18,8 +19,10 @@ from export.repository import Repository
 from tests import exported
 
 TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64", onnx.TensorProto.BOOL: "TYPE_BOOL"}
-GRAPHS = ["lyric_embedding", "text_encoder", "vae_decoder"] + [
-    f"{dit}-{kind}" for dit in (exported.BASE, exported.TURBO) for kind in ("condition", "dit")
+GRAPHS = ["lyric_embedding", "text_encoder", "vae_decoder", "vae_encoder"] + [
+    f"{dit}-{kind}"
+    for dit in (exported.BASE, exported.TURBO)
+    for kind in ("condition", "dit", "tokenize", "detokenize")
 ]
 ENSEMBLES = [f"{dit}-conditioning" for dit in (exported.BASE, exported.TURBO)]
 
@@ -72,11 +75,12 @@ def test_a_config_describes_its_graph(repository, name, file, kind):
     (group,) = found.instance_group
     assert (model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind), group.count) == (kind, 1)
     assert not found.parameters
-    assert batched == (name == "vae_decoder")
+    assert batched == name.startswith("vae_")
 
 
-def test_only_a_gpu_decodes_chunks_of_several_songs_in_one_call(repository):
-    gpu, cpu = (config(repository / "vae_decoder" / file) for file in ("config.pbtxt", "configs/cpu.pbtxt"))
+@pytest.mark.parametrize("name", ["vae_encoder", "vae_decoder"])
+def test_only_a_gpu_handles_chunks_of_several_songs_in_one_call(repository, name):
+    gpu, cpu = (config(repository / name / file) for file in ("config.pbtxt", "configs/cpu.pbtxt"))
     assert (gpu.max_batch_size, gpu.HasField("dynamic_batching")) == (8, True)
     assert (cpu.max_batch_size, cpu.HasField("dynamic_batching")) == (1, False)
 
@@ -103,7 +107,13 @@ def test_facts_of_both_models(repository):
         "default": exported.TURBO,
         "models": [exported.TURBO, exported.BASE],
         "embedded": True,
-        "vae": {"hop": 1920, "sample_rate": 48000, "latent_channels": 64, "overlap_frames": 10},
+        "vae": {
+            "hop": 1920,
+            "sample_rate": 48000,
+            "latent_channels": 64,
+            "overlap_frames": 10,
+            "encoder_overlap_frames": 8,
+        },
     }
     turbo, base = (json.loads((models / name / "facts.json").read_text()) for name in (exported.TURBO, exported.BASE))
     assert turbo["aliases"] == ["acestep-v15-turbo", "acestep-v15-turbo-shift3"]
@@ -130,8 +140,16 @@ def test_constants_and_tokenizer_lie_beside_the_pipeline(repository):
     for name in (exported.TURBO, exported.BASE):
         silence = np.load(version / "models" / name / "silence_latent.npy")
         assert (silence.shape, silence.dtype) == ((15000, 64), np.float32)
-        assert np.load(version / "models" / name / "null_condition.npy").shape == (64,)
     assert "post_processor" in json.loads((version / "tokenizer" / "tokenizer.json").read_text())
+
+
+def test_only_a_base_model_has_a_null_condition(repository):
+    models = repository / "acestep" / "1" / "models"
+    null = np.load(models / exported.BASE / "null_condition.npy")
+    stored = load_file(exported.TINY / exported.BASE / "model.safetensors")["null_condition_emb"]
+    assert (null.shape, null.dtype) == ((64,), np.float32)
+    assert np.array_equal(null, stored[0, 0])
+    assert not (models / exported.TURBO / "null_condition.npy").exists()
 
 
 def test_the_pipelines_own_files_are_copies(repository):
@@ -198,7 +216,7 @@ def test_a_change_in_the_pipeline_exports_no_graph_again(copies):
     [
         (f"{exported.TURBO}/model.safetensors", {f"{exported.TURBO}-{kind}" for kind in artifacts.PER_DIT}),
         (f"{exported.BASE}/silence_latent.pt", {f"{exported.BASE}-{kind}" for kind in artifacts.PER_DIT}),
-        ("vae/diffusion_pytorch_model.safetensors", {"vae_decoder"}),
+        ("vae/diffusion_pytorch_model.safetensors", {"vae_encoder", "vae_decoder"}),
         ("Qwen3-Embedding-0.6B/model.safetensors", {"text_encoder", "lyric_embedding"}),
         ("Qwen3-Embedding-0.6B/tokenizer.json", set()),
     ],
