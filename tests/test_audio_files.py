@@ -1,4 +1,4 @@
-"""Audio files: the spool, gain, formats, tags, and how files are served."""
+"""Audio files: the spool, gain, formats, tags, how files are served, and what uploads are decoded to."""
 
 # mypy: allow-untyped-calls
 
@@ -13,7 +13,9 @@ import soundfile
 from quart import Quart, request
 
 from frontend.answers import new_app
-from frontend.audio.encode import PEAK, SAMPLE_RATE, Stopped, Tags, encode, gain, write_file
+from frontend.audio import decode
+from frontend.audio.decode import UnreadableAudio, load, measure
+from frontend.audio.encode import PEAK, SAMPLE_RATE, Stopped, Tags, encode, gain, limit, write_file
 from frontend.audio.serve import serve_file
 from frontend.audio.spool import Spool, sweep
 
@@ -90,6 +92,10 @@ def test_gain():
     assert gain(4.0) * 4.0 == pytest.approx(0.8912509)
 
 
+def test_a_kept_level_is_lowered_only_where_it_clips():
+    assert [limit(peak) for peak in (0.0, 0.3, 1.0, 2.0)] == [1.0, 1.0, 1.0, 0.5]
+
+
 def test_a_failed_encode_leaves_nothing(tmp_path):
     stop = threading.Event()
     stop.set()
@@ -147,7 +153,7 @@ def test_sweep_takes_what_is_old_alone(tmp_path):
 @pytest.fixture
 def file_app(tmp_path) -> Quart:
     (tmp_path / "abc.wav").write_bytes(bytes(range(256)) * 4)
-    app = new_app("files", 1000)
+    app = new_app("files")
 
     @app.get("/there")
     async def there():
@@ -205,3 +211,103 @@ async def test_conditions_and_head(file_app):
 async def test_a_file_that_is_gone_is_a_404_without_its_path(file_app):
     answer = await file_app.test_client().get("/gone")
     assert (answer.status_code, await answer.get_json()) == (404, {"detail": "Audio file not found"})
+
+
+def tone(rate, channels, seconds=SECONDS):
+    """float [frames, channels]; channel c has 0.5 / (c + 1) at 440 Hz."""
+    wave = np.sin(2 * np.pi * 440 * np.arange(round(rate * seconds)) / rate)
+    return np.stack([0.5 * wave / (c + 1) for c in range(channels)], axis=1)
+
+
+def samples_of(path):
+    audio = load(path, measure(path))
+    assert (audio.dtype, audio.flags["C_CONTIGUOUS"]) == (np.float32, True)
+    return audio
+
+
+SHAPES = [(48_000, 2), (44_100, 1), (22_050, 2), (96_000, 6), (8_000, 1)]
+SOME = [(48_000, 2), (44_100, 1)]
+UPLOADS = [  # container, subtype, how exact it is, shapes
+    ("WAV", "PCM_16", 1e-4, SHAPES), ("WAV", "FLOAT", 1e-5, SHAPES), ("WAV", "DOUBLE", 1e-5, SOME),
+    ("WAVEX", "PCM_24", 1e-5, SHAPES), ("RF64", "PCM_16", 1e-4, SOME), ("FLAC", "PCM_16", 1e-4, SHAPES),
+    ("FLAC", "PCM_24", 1e-5, SOME), ("OGG", "VORBIS", 0.07, SHAPES[:3]), ("OGG", "OPUS", 0.07, [SHAPES[0], SHAPES[4]]),
+    ("MP3", "MPEG_LAYER_III", 0.07, [SHAPES[i] for i in (0, 1, 2, 4)]),
+]
+
+
+@pytest.mark.parametrize(("container", "subtype", "tolerance", "rate", "channels"), [
+    (container, subtype, tolerance, *shape) for container, subtype, tolerance, shapes in UPLOADS for shape in shapes
+])
+def test_uploads_of_any_shape_become_48_khz_stereo(tmp_path, container, subtype, tolerance, rate, channels):
+    soundfile.write(tmp_path / "x", tone(rate, channels), rate, format=container, subtype=subtype)
+    audio = samples_of(tmp_path / "x")
+    assert audio.shape == (2, FRAMES)
+    wanted = tone(48_000, 2 if channels > 1 else 1).T
+    middle = slice(4800, -4800)
+    assert np.abs(audio - wanted)[:, middle].max() <= tolerance
+    assert np.array_equal(audio, samples_of(tmp_path / "x")), "the same every time"
+
+
+def test_16_bit_at_48_khz_is_exact_and_louder_samples_are_clamped(tmp_path):
+    wave = np.random.default_rng(1).integers(-32768, 32768, (70_000, 2), dtype=np.int16)
+    soundfile.write(tmp_path / "x", wave, 48_000, format="FLAC")
+    assert np.array_equal(samples_of(tmp_path / "x"), wave.T / np.float32(32768))
+    soundfile.write(tmp_path / "y", wave / 16384.0, 48_000, format="WAV", subtype="FLOAT")
+    assert np.array_equal(samples_of(tmp_path / "y"), np.clip(wave.T / np.float32(16384), -1, 1))
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
+def test_blocks_join_without_a_seam(tmp_path, monkeypatch, container):
+    soundfile.write(tmp_path / "x", tone(44_100, 2), 44_100, format=container)
+    monkeypatch.setattr(decode, "_BLOCK", 1 << 20)  # the whole file
+    whole = samples_of(tmp_path / "x")
+    monkeypatch.setattr(decode, "_BLOCK", 2_000)
+    assert np.abs(samples_of(tmp_path / "x") - whole).max() < 1e-6
+
+
+def spoiled(value):
+    wave = tone(48_000, 2)
+    wave[-1, 1] = value
+    return wave
+
+
+ONLY = "it must be wav, flac, ogg, opus or mp3"
+
+
+@pytest.mark.parametrize(("make", "detail"), [
+    (lambda path: path.write_bytes(b"this is no music\n" * 1000), f"cannot be read; {ONLY}"),
+    (lambda path: path.write_bytes(b"\xff\xfb" * 5000), f"cannot be read; {ONLY}"),
+    (lambda path: path.write_bytes(b"RIFF\xff\xff\xff\xffWAVE"), f"cannot be read; {ONLY}"),
+    (lambda path: soundfile.write(path, tone(48_000, 2), 48_000, format="AIFF"), f"is aiff; {ONLY}"),
+    (lambda path: soundfile.write(path, tone(48_000, 2)[:0], 48_000, format="WAV"), "holds no audio"),
+    (lambda path: soundfile.write(path, tone(1_000, 1), 1_000, format="WAV"),
+     "has a sample rate of 1000; it must be 4000 to 384000"),
+    (lambda path: soundfile.write(path, spoiled(np.nan), 48_000, format="WAV", subtype="FLOAT"),
+     "holds samples that are no numbers"),
+    (lambda path: soundfile.write(path, spoiled(np.inf), 44_100, format="WAV", subtype="DOUBLE"),
+     "holds samples that are no numbers"),
+    (lambda path: soundfile.write(path, np.zeros(4_000 * 601, np.int16), 4_000, format="FLAC"),
+     "is longer than 600 seconds"),
+])
+def test_uploads_that_cannot_be_used(tmp_path, make, detail):
+    make(tmp_path / "x")
+    with pytest.raises(UnreadableAudio) as error:
+        measure(tmp_path / "x")
+    assert str(error.value) == detail
+
+
+def test_a_broken_flac_is_refused_and_padding_after_ten_minutes_is_cut(tmp_path):
+    noise = np.random.default_rng(2).integers(-9000, 9000, 100_000, dtype=np.int16)
+    soundfile.write(tmp_path / "x", noise, 48_000, format="FLAC")
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:60_000])
+    with pytest.raises(UnreadableAudio, match="cannot be read"):
+        measure(tmp_path / "x")
+    soundfile.write(tmp_path / "y", np.ones(4_000 * 600 + 300, np.int16), 4_000, format="FLAC")
+    assert measure(tmp_path / "y") == 600 * 48_000
+
+
+def test_a_file_that_changed_is_refused(tmp_path):
+    soundfile.write(tmp_path / "x", tone(48_000, 2), 48_000, format="WAV")
+    for samples in (FRAMES - 1, FRAMES + 1):
+        with pytest.raises(UnreadableAudio, match="is not the file it was"):
+            load(tmp_path / "x", samples)

@@ -12,6 +12,8 @@ import pytest
 
 from frontend.catalogue import Catalogue
 from frontend.errors import RequestError
+from frontend.jobs.job import Upload
+from frontend.musicality import TRACKS
 from frontend.native.body import parse_body
 from frontend.native.fields import TABLE, read
 from frontend.native.submission import submission
@@ -29,27 +31,36 @@ LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
 COUNTER = iter(range(1000, 10**9))
 
 
-def song(catalogue=BOTH, **body):
-    return submission({"caption": "x", **body}, catalogue, lambda: next(COUNTER)).song
+TEN = {"src_audio": Upload("a", 480_000)}
 
 
-def refusal(catalogue=BOTH, **body):
+def work_of(body, uploads=None, draw=lambda: next(COUNTER)):
+    return submission(body, BOTH, uploads, draw)
+
+
+def song(catalogue=BOTH, uploads=None, **body):
+    return submission({"caption": "x", **body}, catalogue, uploads, lambda: next(COUNTER)).song
+
+
+def refusal(catalogue=BOTH, uploads=None, **body):
     with pytest.raises(RequestError) as error:
-        submission({"caption": "x", **body}, catalogue)
+        submission({"caption": "x", **body}, catalogue, uploads)
     assert error.value.status == 400
     assert "\n" not in error.value.detail
     return error.value.detail
 
 
 def test_defaults_are_the_documents():
-    work = submission({"caption": "x"}, BOTH, lambda: 7)
+    work = work_of({"caption": "x"}, draw=lambda: 7)
     assert work.audio_format == "mp3"
     assert work.song == {
         "v": 1, "kind": "song", "model": "tiny-turbo", "task": "text2music", "caption": "x", "lyrics": "",
         "vocal_language": "en", "instrumental": False, "bpm": None, "key_scale": "", "time_signature": "",
         "duration": None, "instruction": "", "seeds": [7, 7], "steps": None, "shift": 3.0, "timesteps": None,
-        "infer_method": "ode", "guidance_scale": 7.0, "use_adg": False, "cfg_interval": [0.0, 1.0], "return": [],
+        "infer_method": "ode", "guidance_scale": 7.0, "use_adg": False, "cfg_interval": [0.0, 1.0], "codes": None,
+        "tracks": [], "repaint_start": 0.0, "repaint_end": None, "cover_strength": 1.0, "return": [],
     }
+    assert work.uploads == {}
     assert "not loaded" in work.notes[0]
 
 
@@ -57,9 +68,12 @@ def test_defaults_are_the_documents():
     {}, {"lyrics": "[inst]"}, {"batch_size": 8, "seed": 2**32 - 1, "use_random_seed": False}, {"model": "tiny-base"},
     {"duration": 600, "bpm": 30, "key_scale": "bbm", "time_signature": "6/8", "timesteps": "1,0.5,0", "shift": 1,
      "cfg_interval_end": 0, "guidance_scale": 0, "inference_steps": 20, "vocal_language": "yue", "instruction": "Do."},
+    {"task_type": "repaint", "repainting_start": -590, "repainting_end": 10, "infer_method": "sde", "use_adg": True},
+    {"task_type": "complete", "model": "tiny-base", "track_classes": "drums, Backing Vocals", "guidance_scale": 30},
+    {"thinking": True, "audio_code_string": ["<|audio_code_0|>", "<|audio_code_63999|>"], "audio_cover_strength": 0},
 ])
 def test_every_request_meets_the_pipelines_schema_with_every_field(body):
-    request = song(**body)
+    request = song(uploads=TEN, **body)
     jsonschema.validate(request, SCHEMA)
     assert set(request) == set(SCHEMA["properties"])
 
@@ -72,7 +86,10 @@ CANONICAL = {  # field: (value sent, key of the canonical request, value there)
     "inference_steps": ("12", "steps", 12), "guidance_scale": (3, "guidance_scale", 3.0), "shift": ("2", "shift", 2.0),
     "infer_method": ("ODE", "infer_method", "ode"), "timesteps": ([0.9, 0.5], "timesteps", [0.9, 0.5]),
     "cfg_interval_start": ("0.25", "cfg_interval", [0.25, 1.0]), "cfg_interval_end": (0, "cfg_interval", [0.0, 0.0]),
-    "task_type": ("text2music", "task", "text2music"), "instruction": ("Do it.", "instruction", "Do it."),
+    "task_type": ("Cover", "task", "cover"), "use_adg": ("yes", "use_adg", True),
+    "audio_cover_strength": ("0.25", "cover_strength", 0.25), "track_name": ("Vocals", "tracks", ["vocals"]),
+    "track_classes": (["drums", "bass"], "tracks", ["drums", "bass"]),
+    "instruction": ("Do it.", "instruction", "Do it."),
 }
 
 
@@ -80,11 +97,24 @@ CANONICAL = {  # field: (value sent, key of the canonical request, value there)
 def test_each_name_of_a_field_reaches_the_canonical_request(entry, name):
     value, key, expected = CANONICAL[entry.name]
     body = {"lyrics": "la", name: value} if entry.name != "lyrics" else {name: value}
-    assert submission(body, BOTH, lambda: 1).song[key] == expected
+    assert work_of(body, TEN).song[key] == expected
     if entry.nested:
         for container in ("metas", "meta", "metadata", "user_metadata", "userMetadata"):
             for nested in ({name: value}, json.dumps({name: value})):
-                assert submission({"caption": "x", container: nested}, BOTH, lambda: 1).song[key] == expected
+                assert work_of({"caption": "x", container: nested}, TEN).song[key] == expected
+
+
+@pytest.mark.parametrize(("field", "value", "other", "key", "expected"), [
+    ("repainting_start", "2.5", {}, "repaint_start", 2.5), ("repainting_end", 7, {}, "repaint_end", 7.0),
+    ("audio_code_string", "<|audio_code_7|><|audio_code_63999|>", {"task_type": "cover"}, "codes", [[7, 63999]]),
+])
+def test_fields_of_a_task_reach_the_canonical_request(field, value, other, key, expected):
+    for entry in TABLE:
+        for name in entry.names if entry.name == field else ():
+            body = {"task_type": "repaint", "thinking": True, name: value} | other
+            assert song(uploads=TEN, **body)[key] == expected
+            nested = {"task_type": "repaint", "thinking": True, "metas": json.dumps({name: value})} | other
+            assert song(uploads=TEN, **nested)[key] == expected
 
 
 def test_every_field_has_its_camel_name():
@@ -214,23 +244,112 @@ def test_refusals(body, detail):
 
 @pytest.mark.parametrize(("body", "detail"), [
     ({"thinking": True}, f"thinking: {LM}"),
-    ({"thinking": "yes", "audio_code_string": "<|audio_code_1|>"}, "audio_code_string: audio codes are not built yet"),
     ({"desc": "a love song"}, f"desc: {LM}"),
     ({"sampleMode": True}, f"sampleMode: {LM}"),
     ({"format": True}, f"format: {LM}"),
     ({"lm_model_path": "acestep-5Hz-lm-0.6B"}, f"lm_model_path: {LM}"),
     ({"lm_backend": "pt"}, f"lm_backend: {LM}"),
-    ({"reference_audio_path": "/a.wav"}, "reference_audio_path: audio input is not built yet"),
-    ({"srcAudioPath": "/a.wav"}, "srcAudioPath: audio input is not built yet"),
-    ({"infer_method": "sde"}, "infer_method: sde is not built yet; use ode"),
-    ({"task_type": "cover"}, "task_type: cover is not built yet; only text2music is"),
-    ({"task_type": "lego"}, "task_type: lego is not a task of tiny-turbo; these models can: tiny-base"),
-    ({"task_type": "lego", "model": "tiny-base"}, "task_type: lego is not built yet; only text2music is"),
-    ({"model": "tiny-base", "guidance_scale": 2}, "guidance_scale: above 1 is not built yet on base models"),
-    ({"model": "tiny-base", "use_adg": True}, "use_adg: is not built yet"),
+    ({"reference_audio_path": "/a.wav"}, "reference_audio_path: is not built yet; upload the file as reference_audio"),
+    ({"task_type": "cover", "srcAudioPath": "/a.wav"}, "srcAudioPath: is not built yet; upload the file as src_audio"),
 ])
 def test_what_is_not_built_says_so(body, detail):
     assert refusal(**body) == detail
+
+
+CODE = "<|audio_code_1|>"
+TEXT = "must be uploaded as a file, in multipart/form-data"
+
+
+@pytest.mark.parametrize(("body", "detail"), [
+    ({"task_type": "lego"}, "task_type: lego is not a task of tiny-turbo; these models can: tiny-base"),
+    ({"taskType": "extract"}, "taskType: extract is not a task of tiny-turbo; these models can: tiny-base"),
+    ({"task_type": "cover"},
+     "src_audio: is needed by cover; upload wav, flac, ogg, opus or mp3, or audio_code_string with thinking=true"),
+    ({"task_type": "cover", "audio_code_string": CODE}, "src_audio: is needed by cover"),
+    ({"task_type": "repaint"}, "src_audio: is needed by repaint; upload wav, flac, ogg, opus or mp3"),
+    *(({"task_type": task, "model": "tiny-base"}, f"src_audio: is needed by {task}; ")
+      for task in ("lego", "extract", "complete")),
+    ({"src_audio": "song.wav"}, f"src_audio: {TEXT}"),
+    ({"referenceAudio": {"a": 1}}, f"referenceAudio: {TEXT}"),
+])
+def test_what_a_task_needs(body, detail):
+    assert refusal(**body).startswith(detail)
+
+
+@pytest.mark.parametrize(("body", "detail"), [
+    ({"repainting_start": 5, "repainting_end": 5}, "repainting_end: must be -1 or above repainting_start"),
+    ({"repaintingStart": 10}, "repaintingStart: must be before the source's end, 10 seconds"),
+    ({"repainting_start": 700, "repainting_end": 800}, "repainting_start: must be before the source's end"),
+    ({"repainting_start": -591}, "repainting_start: makes a song of 601 seconds; at most 600 are allowed"),
+    ({"repainting_end": 601}, "repainting_end: makes a song of 601 seconds; at most 600 are allowed"),
+    ({"repainting_start": -300, "repainting_end": 400}, "repainting_start: makes a song of 700 seconds"),
+    ({"thinking": True, "audio_code_string": CODE},
+     "audio_code_string: cannot be used with repaint; only with text2music and cover"),
+])
+def test_regions_that_cannot_be(body, detail):
+    assert refusal(uploads=TEN, task_type="repaint", **body).startswith(detail)
+
+
+@pytest.mark.parametrize(("start", "end", "region"), [
+    (None, None, (0, None)), (3, -1, (3, None)), (3, 0, (3, None)), ("3", "8.5", (3, 8.5)), (-5, 12, (-5, 12)),
+    (-590, None, (-590, None)), (0, 600, (0, 600)), (9.99, "-1", (9.99, None)),
+])
+def test_regions(start, end, region):
+    request = song(uploads=TEN, task_type="repaint", repainting_start=start, repainting_end=end)
+    assert (request["repaint_start"], request["repaint_end"]) == region
+
+
+@pytest.mark.parametrize(("sent", "codes"), [
+    (CODE, [[1]]), (f"a {CODE}\n<|audio_code_063999|> b", [[1, 63999]]), ([CODE, CODE * 2], [[1], [1, 1]]),
+    (f'["{CODE}", "<|audio_code_2|>"]', [[1], [2]]), ([CODE], [[1]]), (CODE * 3000, [[1] * 3000]),
+])
+def test_codes_with_thinking_need_no_lm(sent, codes):
+    for task in ("text2music", "cover"):
+        assert song(task_type=task, thinking=True, audio_code_string=sent)["codes"] == codes
+        assert song(uploads=TEN, task_type=task, audio_code_string=sent)["codes"] is None, "without thinking: ignored"
+    assert work_of({"thinking": True, "audio_code_string": sent}).song["caption"] == "", "codes are enough"
+
+
+@pytest.mark.parametrize(("sent", "detail"), [
+    ("<|audio_code_64000|>", "must have codes between 0 and 63999"),
+    (f"<|audio_code_{'9' * 9000}|>", "must have codes between 0 and 63999"),
+    ("1 2 3", "must have 1 to 3000 <|audio_code_N|> tokens"), ([CODE, ""], "must have 1 to 3000"),
+    ("<|audio_code_-1|>", "must have 1 to 3000"), (CODE * 3001, "must have 1 to 3000"),
+    ([CODE] * 3, "must be one text for all 2 items or one for each, not 3"), ([[1]], "must be text"),
+    ("x" * 100_001, "must have at most 100000 characters"),
+])
+def test_codes_that_cannot_be(sent, detail):
+    assert refusal(thinking=True, audio_code_string=sent).startswith(f"audio_code_string: {detail}")
+
+
+def test_uploads_that_the_task_does_not_use_are_left_out_and_named():
+    both = TEN | {"reference_audio": Upload("b", 1)}
+    plain = work_of({"caption": "x"}, both)
+    assert plain.uploads == {"reference_audio": Upload("b", 1)}
+    assert plain.notes[0] == "Source audio was not used: text2music follows none"
+    coded = work_of({"task_type": "cover", "thinking": True, "audio_code_string": CODE}, both)
+    assert coded.uploads == {"reference_audio": Upload("b", 1)}
+    assert coded.notes[0] == "Source audio was not used: the audio codes win"
+    cover = work_of({"task_type": "cover", "thinking": True, "duration": 30, "src_audio_path": "/x"}, both)
+    assert cover.uploads == both
+    assert cover.notes[:2] == ("thinking was not used: cover follows its source",
+                               "audio_duration was not used: cover has its source's length")
+
+
+@pytest.mark.parametrize(("body", "tracks"), [
+    ({"track_name": "vocals"}, ["vocals"]),
+    ({"trackClasses": "Drums, BACKING vocals,drums"}, ["drums", "backing_vocals"]),
+    ({"track_classes": ["bass", "backing-vocals"]}, ["bass", "backing_vocals"]),
+    ({"track_classes": '["fx", "keyboard"]'}, ["fx", "keyboard"]),
+    ({"track_name": "bass", "track_classes": "bass,brass"}, ["bass", "brass"]), ({"track_name": ""}, []),
+])
+def test_tracks(body, tracks):
+    assert song(uploads=TEN, task_type="lego", model="tiny-base", **body)["tracks"] == tracks
+
+
+def test_the_pipelines_tracks_are_ours():
+    assert SCHEMA["properties"]["tracks"]["items"]["enum"] == list(TRACKS)
+    assert refusal(track_name="kazoo") == f"track_name: must be of {', '.join(TRACKS)}"
 
 
 def test_lego_without_a_base_model():
@@ -239,18 +358,20 @@ def test_lego_without_a_base_model():
 
 
 @pytest.mark.parametrize("body", [
-    {"audio_code_string": "<|audio_code_1|>"}, {"format": "mp3"}, {"lm_backend": "vllm"}, {"use_cot_caption": True},
-    {"use_adg": True}, {"guidance_scale": 15}, {"sample_query": "  "}, {"use_tiled_decode": False},
-    {"audio_cover_strength": 0.2}, {"repainting_start": 3}, {"lm_temperature": 0}, {"task_type": "text2music"},
+    {"audio_code_string": CODE}, {"format": "mp3"}, {"lm_backend": "vllm"}, {"use_cot_caption": True},
+    {"sample_query": "  "}, {"use_tiled_decode": False}, {"repainting_start": 3}, {"repainting_end": 9999},
+    {"lm_temperature": 0}, {"task_type": "text2music"},
 ])
-def test_values_that_change_no_song_of_a_turbo_model_are_accepted(body):
-    assert song(**body) | {"seeds": [], "guidance_scale": 0} == song() | {"seeds": [], "guidance_scale": 0}
+def test_values_that_change_no_song_are_accepted(body):
+    assert song(**body) | {"seeds": []} == song() | {"seeds": []}
 
 
-def test_base_models_run_without_guidance_until_it_exists():
-    assert song(model="tiny-base")["guidance_scale"] == 1.0
-    assert song(model="tiny-base", guidance_scale=0.5)["guidance_scale"] == 0.5
-    assert song(model="tiny-base", inference_steps=200)["steps"] == 200
+@pytest.mark.parametrize("model", ["tiny-base", "tiny-turbo"])
+def test_guidance_and_sampler_go_through(model):
+    assert song(model=model)["guidance_scale"] == 7.0
+    request = song(model=model, guidance_scale=0.5, use_adg=True, infer_method="sde", cfg_interval_start=0.2)
+    assert (request["guidance_scale"], request["use_adg"], request["infer_method"]) == (0.5, True, "sde")
+    assert request["cfg_interval"] == [0.2, 1.0]
 
 
 @pytest.mark.parametrize("name", ["acestep-v15-turbo", "tiny-turbo", None])
@@ -272,7 +393,7 @@ def test_aliases_become_the_real_name(name):
 ])
 def test_seeds_are_resolved_at_submission(body, seeds):
     drawn = iter((111, 222, 333))
-    work = submission({"caption": "x", **body}, BOTH, lambda: next(drawn))
+    work = work_of({"caption": "x", **body}, draw=lambda: next(drawn))
     left = iter((111, 222, 333))
     assert work.song["seeds"] == [next(left) if seed is None else seed for seed in seeds]
 
@@ -301,6 +422,21 @@ def test_json_bodies(content_type, body):
     assert parse_body(content_type, body) == {"a": 1}
 
 
+@pytest.mark.parametrize(("body", "fields"), [
+    (b"caption=a+%F0%9F%8E%B5&bpm=120&caption=b&lyrics=", {"caption": "a 🎵", "bpm": "120", "lyrics": ""}),
+    (b"a=1", {"a": "1"}),
+])
+def test_forms(body, fields):
+    for content_type in ("application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded; charset=utf-8", ""):
+        assert parse_body(content_type, body) == fields
+
+
+def test_a_form_gives_the_same_song_as_json():
+    form = parse_body("", b"task_type=repaint&repainting_start=2&seed=1,2&use_random_seed=false&metas={%22bpm%22:90}")
+    sent = {"task_type": "repaint", "repainting_start": 2, "seed": [1, 2], "use_random_seed": False, "bpm": 90}
+    assert work_of(form, TEN) == work_of(sent, TEN)
+
+
 UNSUPPORTED = "; use application/json, application/x-www-form-urlencoded, or multipart/form-data"
 
 
@@ -312,10 +448,9 @@ UNSUPPORTED = "; use application/json, application/x-www-form-urlencoded, or mul
     ("application/json", b"[" * 100_000, 400, "Invalid JSON: a number or a nesting is too large"),
     ("application/json", b'{"bpm": ' + b"9" * 5000 + b"}", 400, "Invalid JSON: a number or a nesting is too large"),
     ("", b"[1]", 400, "JSON payload must be an object; set Content-Type: application/json"),
-    ("multipart/form-data; boundary=x", b"--x", 400, "multipart/form-data bodies are not built yet; send JSON"),
-    ("application/x-www-form-urlencoded", b"caption=x", 400,
-     "application/x-www-form-urlencoded bodies are not built yet; send JSON"),
-    ("", b"caption=x", 400, "application/x-www-form-urlencoded bodies are not built yet; send JSON"),
+    ("application/x-www-form-urlencoded", b"caption=%ff", 400,
+     "application/x-www-form-urlencoded: must be UTF-8 text with at most 1000 fields"),
+    ("", b"a=1&" * 1001, 400, "application/x-www-form-urlencoded: must be UTF-8 text with at most 1000 fields"),
     ("", b"", 415, "Unsupported Content-Type: (missing)" + UNSUPPORTED),
     ("text/csv", b"a,b", 415, "Unsupported Content-Type: text/csv" + UNSUPPORTED),
 ])

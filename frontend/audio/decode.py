@@ -60,7 +60,7 @@ def _decode(path: Path, stop: threading.Event | None) -> Iterator[Floats]:
     limit = MAX_SECONDS * SAMPLE_RATE
     decoded = 0
     try:
-        with soundfile.SoundFile(path) as sound:
+        with _Stream(path) as sound:
             _check(sound)
             for block in _resampled(sound):
                 if stop is not None and stop.is_set():
@@ -73,7 +73,14 @@ def _decode(path: Path, stop: threading.Event | None) -> Iterator[Floats]:
         raise UnreadableAudio(f"cannot be read; it must be {FORMATS}") from None
 
 
-def _check(sound: soundfile.SoundFile) -> None:
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is only read onwards. Otherwise soundfile seeks after every read, and an mp3 breaks there."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _check(sound: _Stream) -> None:
     if sound.format not in _CONTAINERS:
         raise UnreadableAudio(f"is {sound.format.lower()}; it must be {FORMATS}")
     if not _LOWEST_RATE <= sound.samplerate <= _HIGHEST_RATE:
@@ -86,7 +93,7 @@ def _check_length(seconds: float) -> None:
         raise UnreadableAudio(f"is longer than {MAX_SECONDS} seconds")
 
 
-def _resampled(sound: soundfile.SoundFile) -> Iterator[Floats]:
+def _resampled(sound: _Stream) -> Iterator[Floats]:
     """Stereo blocks at 48 kHz: a file of that rate as it is, others through soxr's best linear-phase filter."""
     if sound.samplerate == SAMPLE_RATE:
         yield from _stereo(sound)
@@ -97,7 +104,7 @@ def _resampled(sound: soundfile.SoundFile) -> Iterator[Floats]:
     yield resampler.resample_chunk(np.empty((0, CHANNELS), np.float32), last=True)
 
 
-def _stereo(sound: soundfile.SoundFile) -> Iterator[Floats]:
+def _stereo(sound: _Stream) -> Iterator[Floats]:
     """Blocks [n, 2] at the file's rate: mono on both sides, the first two of more channels."""
     frames = max(1, _BLOCK // sound.channels)
     while len(block := sound.read(frames, dtype="float32", always_2d=True)):
