@@ -53,12 +53,20 @@ async def sing(grpc: str, /, **request: Any) -> Song:
 async def stream(
     client: InferenceServerClient, request: dict[str, Any], song: Song | None = None
 ) -> AsyncGenerator[tuple[dict[str, Any], dict[str, np.ndarray]], None]:
-    """The events of one request with their tensors; ends after the error or the last event."""
-    tensor = InferInput("request", [1], "BYTES")
-    tensor.set_data_from_numpy(np.array([json.dumps({"kind": "song"} | request).encode()], np.object_))
+    """The events of one request with their tensors; ends after the error or the last event.
+
+    Arrays among the request's fields (src_audio, reference_audio) go as tensors of their own.
+    """
+    audio = {name: value for name, value in request.items() if isinstance(value, np.ndarray)}
+    fields = {name: value for name, value in request.items() if name not in audio}
+    tensors = [InferInput("request", [1], "BYTES")]
+    tensors[0].set_data_from_numpy(np.array([json.dumps({"kind": "song"} | fields).encode()], np.object_))
+    for name, value in audio.items():
+        tensors.append(InferInput(name, list(value.shape), "FP32"))
+        tensors[-1].set_data_from_numpy(value)
 
     async def inputs() -> AsyncIterator[dict[str, Any]]:
-        yield {"model_name": "acestep", "inputs": [tensor]}
+        yield {"model_name": "acestep", "inputs": tensors}
 
     responses = client.stream_infer(inputs())
     async for result, error in responses:
@@ -67,9 +75,9 @@ async def stream(
                 song.error = error.message()
                 return
             raise error
-        tensors = {o.name: result.as_numpy(o.name) for o in result.get_response().outputs if o.name != "event"}
+        arrays = {o.name: result.as_numpy(o.name) for o in result.get_response().outputs if o.name != "event"}
         event = json.loads(result.as_numpy("event")[0])
-        yield event, tensors
+        yield event, arrays
         if event["type"] == "done":
             return
 

@@ -1,0 +1,87 @@
+"""Regions: where a source lies in its song, what is made anew, and what is kept bit by bit."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import SongError
+from pipeline.length import HOP
+from pipeline.region import Splice, plan_canvas, region_mask
+
+SECOND = 48_000
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "samples", "left", "frames"),
+    [
+        (2.0, 5.0, 10 * SECOND, 0, (50, 125)),
+        (0.0, None, 10 * SECOND, 0, (0, 250)),
+        (7.5, None, 10 * SECOND, 0, (187, 250)),
+        (-2.0, 3.0, 12 * SECOND, 2 * SECOND, (0, 125)),
+        (8.0, 14.0, 14 * SECOND, 0, (200, 350)),
+        (-1.0, 12.0, 13 * SECOND, SECOND, (0, 325)),
+        (9.999, 10.0, 10 * SECOND, 0, (249, 250)),
+    ],
+)
+def test_a_region_on_the_song_s_time_line(start, end, samples, left, frames):
+    canvas = plan_canvas(10 * SECOND, start, end, is_region=True)
+    assert (canvas.samples, canvas.left, canvas.frames()) == (samples, left, frames)
+    mask = region_mask(canvas)
+    assert mask.shape == (max(128, canvas.length.frames), 64)
+    assert np.flatnonzero(mask[:, 0]).tolist() == list(range(*frames))
+
+
+def test_tasks_without_a_region_take_the_whole_source():
+    canvas = plan_canvas(123_457, 3.0, 4.0, is_region=False)
+    assert (canvas.samples, canvas.left, canvas.is_whole) == (123_457, 0, True)
+    assert canvas.length.frames == 65  # the last frame is not cut off
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "line"),
+    [
+        (5.0, 5.0, r"repaint_end: must be above repaint_start \(5\), and is 5"),
+        (5.0, 2.0, r"repaint_end: must be above repaint_start \(5\), and is 2"),
+        (10.0, None, r"repaint_end: must be above repaint_start \(10\), and is 10"),
+        (10.0, 12.0, r"repaint_start: must be before the source's end \(10 seconds\)"),
+        (-5.0, -1.0, r"repaint_end: must be after the source's begin"),
+        (0.0, 601.0, r"src_audio: makes a song of 601 seconds; 600 are allowed"),
+    ],
+)
+def test_regions_that_make_no_sense(start, end, line):
+    with pytest.raises(SongError, match=line):
+        plan_canvas(10 * SECOND, start, end, is_region=True)
+
+
+def test_outside_the_region_the_source_is_kept_bit_by_bit():
+    rng = np.random.default_rng(0)
+    source = rng.uniform(-1, 1, (2, 10 * SECOND)).astype(np.float32)
+    made = rng.uniform(-1, 1, (2, 10 * SECOND)).astype(np.float32)
+    splice = Splice(plan_canvas(10 * SECOND, 3.0, 7.0, is_region=True), source)
+    out = np.concatenate([splice.apply(i, made[:, i : i + 100_000]) for i in range(0, 480_000, 100_000)], axis=1)
+    begin, end, fade = 3 * SECOND, 7 * SECOND, 10 * HOP
+    np.testing.assert_array_equal(out[:, :begin], source[:, :begin])
+    np.testing.assert_array_equal(out[:, end:], source[:, end:])
+    np.testing.assert_array_equal(out[:, begin + fade : end - fade], made[:, begin + fade : end - fade])
+    weight = ((out - source) / (made - source))[0, begin : begin + fade]
+    assert weight[0] < 1e-3
+    assert weight[-1] > 0.999
+    assert np.median(np.diff(np.convolve(weight, np.ones(100) / 100, "valid"))) > 0
+
+
+def test_what_is_beyond_the_source_is_not_faded():
+    source = np.zeros((2, 10 * SECOND), np.float32)
+    canvas = plan_canvas(10 * SECOND, -2.0, 3.0, is_region=True)
+    made = np.ones((2, canvas.samples), np.float32)
+    out = Splice(canvas, source).apply(0, made)
+    assert (out[:, : 5 * SECOND - 10 * HOP] == 1).all()
+    assert (out[:, 5 * SECOND :] == 0).all()
+    assert 0 < out[0, 5 * SECOND - 5 * HOP] < 1
+
+
+def test_a_region_shorter_than_its_fades_still_joins():
+    source = np.zeros((2, 10 * SECOND), np.float32)
+    canvas = plan_canvas(10 * SECOND, 4.0, 4.1, is_region=True)
+    out = Splice(canvas, source).apply(0, np.ones((2, canvas.samples), np.float32))
+    assert (out[:, : 4 * SECOND] == 0).all()
+    assert (out[:, 4 * SECOND + 4_800 :] == 0).all()
+    assert out[:, 4 * SECOND : 4 * SECOND + 4_800].max() > 0.9
