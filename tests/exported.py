@@ -6,11 +6,18 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
+import torch
+
+from export.checkpoint import Parts, load_parts
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("ACESTEP_BUILD", ROOT / "build"))
 TINY = BUILD / "checkpoints" / "tiny"
 TURBO = "acestep-tiny-turbo"
 BASE = "acestep-tiny-base"
+CLOSE = 2e-6
 
 
 def run_export(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -25,3 +32,30 @@ def repository() -> Path:
     done = run_export("--build", BUILD)
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.splitlines()[-1].removeprefix("repository: "))
+
+
+@cache
+def parts(dit: str = TURBO) -> Parts:
+    """diffusers' modules of an embedded model."""
+    repository()
+    return load_parts(TINY, dit)
+
+
+@cache
+def session(model: str, threads: int = 0) -> onnxruntime.InferenceSession:
+    """An exported graph in ONNX Runtime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    path = repository() / model / "1" / "model.onnx"
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run(model: str, inputs: dict[str, np.ndarray], threads: int = 0) -> list[np.ndarray]:
+    """All outputs of an exported graph."""
+    return session(model, threads).run(None, inputs)
+
+
+def relative_error(found: np.ndarray, expected: torch.Tensor) -> float:
+    """Largest deviation, in units of the largest expected value."""
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected.numpy()).max() / expected.abs().max())

@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from operator import attrgetter
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from export import onnx_file, text_graphs
-from export.checkpoint import Parts, load_parts
+from export.checkpoint import load_parts
 from export.errors import ExportError
 from export.graph import Graph
 from tests import exported
+from tests.exported import CLOSE, parts, relative_error, run
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,29 +26,6 @@ def one_thread() -> Iterator[None]:
 
 
 DITS = pytest.mark.parametrize("dit", [exported.TURBO, exported.BASE])
-CLOSE = 2e-6
-
-
-@cache
-def parts(dit: str = exported.TURBO) -> Parts:
-    exported.repository()
-    return load_parts(exported.TINY, dit)
-
-
-@cache
-def session(model: str, threads: int = 0) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    path = exported.repository() / model / "1" / "model.onnx"
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def run(model: str, inputs: dict[str, np.ndarray], threads: int = 0) -> list[np.ndarray]:
-    return session(model, threads).run(None, inputs)
-
-
-def relative_error(found: np.ndarray, expected: torch.Tensor) -> float:
-    return float(np.abs(found - expected.numpy()).max() / expected.abs().max())
 
 
 def song(seed: int, frames: int, condition: int, t: float) -> dict[str, np.ndarray]:
@@ -203,15 +180,19 @@ def test_a_chunk_with_ten_frames_around_it_is_the_whole_there(overlap):
 UNUSED = {
     "condition_encoder": {"timbre_encoder.special_token", "null_condition_emb"},  # upstream never prepends the first
 }
+MODULES = (
+    "transformer", "condition_encoder", "audio_tokenizer", "audio_token_detokenizer", "vae.encoder", "vae.decoder",
+    "text_encoder",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["transformer", "condition_encoder", "vae", "text_encoder"])
+@pytest.mark.parametrize("name", MODULES)
 def test_every_weight_changes_the_output(name):
     """Parity can see each weight: with its random part taken away, the output moves by more than the tolerance."""
-    module = getattr(load_parts(exported.TINY, exported.BASE), name)
+    module = attrgetter(name)(load_parts(exported.TINY, exported.BASE))
     before = probe(name, module)
     for key, parameter in module.named_parameters():
-        if key in UNUSED.get(name, ()) or key.startswith("encoder."):
+        if key in UNUSED.get(name, ()):
             continue
         kept = parameter.clone()
         parameter.fill_(kept.mean() if kept.numel() > 1 else 0.0)
@@ -233,8 +214,16 @@ def probe(name: str, module) -> torch.Tensor:
             one["text_hidden_states"], one["text_mask"], one["lyric_hidden_states"], one["lyric_mask"],
             one["refer_latents"][:, :60], torch.arange(1),
         )[0]  # fmt: skip
-    if name == "vae":
-        return module.decode(torch.randn(1, 64, 5, generator=torch.Generator().manual_seed(0))).sample
+    random = torch.Generator().manual_seed(0)
+    if name == "audio_tokenizer":
+        quantized, codes = module.tokenize(torch.randn(1, 500, 64, generator=random))
+        return torch.cat([quantized.flatten(), codes.flatten() / 64_000])
+    if name == "audio_token_detokenizer":
+        return module(torch.randn(1, 10, 64, generator=random))
+    if name == "vae.encoder":
+        return module(torch.randn(1, 2, 5 * 1920, generator=random))
+    if name == "vae.decoder":
+        return module(torch.randn(1, 64, 5, generator=random))
     return module(input_ids=torch.arange(40)[None]).last_hidden_state
 
 
