@@ -32,6 +32,9 @@ _RECIPES = {
     "dit": (*_EXPORTING, "attention.py", "dit_graph.py"),
     "constants": (*_LOADING, "constants.py"),
 }
+# Files of the artifact "constants".
+SILENCE_FILE = "silence_latent.npy"
+NULL_CONDITION_FILE = "null_condition.npy"
 SHARED = ("text_encoder", "lyric_embedding", "vae_decoder")
 PER_DIT = ("condition", "dit", "constants")
 
