@@ -22,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ExportError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:  # disk full, no permission
         print(f"export: {error.strerror or error}: {error.filename or request.build}", file=sys.stderr)
         return 2

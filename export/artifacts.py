@@ -35,13 +35,16 @@ _RECIPES = {
     "detokenize": (*_EXPORTING, "attention.py", "token_graphs.py"),
     "constants": (*_LOADING, "constants.py"),
 }
+# Files of the artifact "constants".
+SILENCE_FILE = "silence_latent.npy"
+NULL_CONDITION_FILE = "null_condition.npy"
+# Artifacts that all DiTs share -> the checkpoint folder that each comes from.
 SHARED = {
     "text_encoder": TEXT_ENCODER,
     "lyric_embedding": TEXT_ENCODER,
     "vae_encoder": VAE,
     "vae_decoder": VAE,
 }
-"""Artifacts that all DiTs share, and the checkpoint folder that each comes from."""
 PER_DIT = ("condition", "dit", "tokenize", "detokenize", "constants")
 
 

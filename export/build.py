@@ -32,11 +32,14 @@ class Request:
 
 def export(request: Request, progress: Progress) -> Path:
     """Absolute path of the assembled repository; makes only what is missing. Raises ExportError."""
-    with only_one(request.build / "export.lock"):
+    with only_one(request.build / "export.lock", lambda: progress("waits for another export")):
         return _export(request, progress)
 
 
 def _export(request: Request, progress: Progress) -> Path:
+    graphs, repositories = Cache(request.build / "graphs"), Cache(request.build / "repository")
+    for cache in (graphs, repositories, Cache(request.build / "checkpoints")):
+        cache.clear_unfinished()
     chosen = _checkpoints(request, progress)
     wanted = tuple(artifacts.all_of(chosen))
     repository = Repository(
@@ -46,11 +49,9 @@ def _export(request: Request, progress: Progress) -> Path:
         embedded=request.checkpoints is None,
         sources=MODEL_REPOSITORY,
     )
-    repositories = Cache(request.build / "repository")
     key = repository.digest()
     found = repositories.find(key)
     if found is None:
-        graphs = Cache(request.build / "graphs")
         _compute(chosen, wanted, graphs, progress)
         started = time.monotonic()
         with repositories.filling(key) as folder:

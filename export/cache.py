@@ -4,10 +4,12 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+_UNFINISHED = ".filling-"
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,18 @@ class Cache:
     def filling(self, key: str) -> Iterator[Path]:
         """An empty folder to fill; it gets its name only when the block ends without an error."""
         self.root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".filling-", dir=self.root))
+        temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.root))
         try:
             yield temporary
             temporary.chmod(0o755)  # mkdtemp makes it private, but a container may read it as another user
             self._finish(temporary, self.root / key)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def clear_unfinished(self) -> None:
+        """Removes what runs that were killed have left; only while no other run is filling."""
+        for folder in self.root.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @staticmethod
     def _finish(temporary: Path, final: Path) -> None:
@@ -43,11 +50,15 @@ class Cache:
 
 
 @contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Holds a lock file while the block runs; waits for another run that holds it."""
+def only_one(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Holds a lock file while the block runs; calls `waiting` once if another run holds it, then waits for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

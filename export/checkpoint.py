@@ -1,7 +1,8 @@
 """Upstream's checkpoints into diffusers' and transformers' modules, strictly; nothing of a checkpoint is executed."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,8 @@ def load_tokenizer(folder: Path) -> Any:
 def _checked_dit(config: DitConfig) -> tuple[dict[str, Any], Weights]:
     weights = Weights.open(config.folder)
     with _naming(config.folder):
-        modules = meta_modules(config)
+        with _constructing("an ACE-Step model"):
+            modules = meta_modules(config)
         check(weights.shapes, {name: parameter_shapes(module) for name, module in modules.items()})
     return modules, weights
 
@@ -162,7 +164,7 @@ def _checked_vae(folder: Path) -> tuple[Any, Weights]:
     config = read_config(folder)
     weights = Weights.open(folder, VAE_WEIGHTS)
     with _naming(folder):
-        with torch.device("meta"):
+        with torch.device("meta"), _constructing("an Oobleck autoencoder"):
             vae = oobleck.build(AutoencoderOobleck, config)
         check_names(weights.shapes, parameter_shapes(vae))
     return vae, weights
@@ -175,7 +177,7 @@ def _checked_text_encoder(folder: Path) -> tuple[Any, Weights]:
     weights = Weights.open(folder)
     names = _text_names(weights)
     with _naming(folder):
-        with torch.device("meta"):
+        with torch.device("meta"), _constructing("a Qwen3 model"):
             encoder = Qwen3Model(Qwen3Config(**values))
         check_names({name: weights.shapes[key] for name, key in names.items()}, parameter_shapes(encoder), names)
     return encoder, weights
@@ -186,18 +188,21 @@ def _text_names(weights: Weights) -> dict[str, str]:
     return {key.removeprefix("model."): key for key in weights.shapes if key != "lm_head.weight"}
 
 
-class _naming:
+@contextmanager
+def _constructing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, ArithmeticError) as error:
+        raise ExportError(f"config.json does not describe {what}: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
     """Prefixes the error of a check with the folder it is about."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ExportError):
-            raise ExportError(f"{self.folder}: {error}") from None
+    try:
+        yield
+    except ExportError as error:
+        raise ExportError(f"{folder}: {error}") from None
 
 
 def _assign(module: nn.Module, state: dict[str, torch.Tensor]) -> None:

@@ -2,10 +2,14 @@
 
 import logging
 import multiprocessing
+import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -49,16 +53,32 @@ def compute(checkpoints: Checkpoints, artifacts: Sequence[Artifact], results: Ca
             yield _compute_one(checkpoints, artifact, results)
         return
     context = multiprocessing.get_context("spawn")
-    # Each worker has one core; more threads than that would wait for each other.
-    with ProcessPoolExecutor(_WORKERS, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(_WORKERS, context, initializer=_start_worker) as pool:
         ordered = sorted(artifacts, key=lambda artifact: _SLOWEST_FIRST.index(artifact.kind))
         running: list[Future[Done]] = [pool.submit(_compute_one, checkpoints, one, results) for one in ordered]
         try:
             for future in as_completed(running):
                 yield future.result()
-        except ExportError:
-            pool.shutdown(cancel_futures=True)
+        except BaseException as error:  # Ctrl-C too: nobody waits for what is half done
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise ExportError("a process that exported a graph was killed (not enough memory?)") from None
             raise
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)  # a core each; more threads would wait for each other
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a word
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:  # a parent that was killed cannot tell its workers
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def make_tiny_checkpoint(folder: Path) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .artifacts import versions
+from .artifacts import NULL_CONDITION_FILE, SILENCE_FILE, versions
 from .checkpoint import Parts, read_silence
-from .constants_files import NULL_CONDITION_FILE, SILENCE_FILE
 
 
 def write(parts: Parts, folder: Path, name: str, sources: Mapping[str, str]) -> None:

@@ -78,8 +78,8 @@ class MaskedDit(nn.Module):
         return torch.where(frames, velocity.reshape(batch, patches * dit.patch_size, -1), 0.0)
 
     def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # Every row twice: a matrix product with one row takes another route (and rounding) in ONNX Runtime's CPU
-        # kernels than one with several, and a song alone must give the same bits as a song among others.
+        # Every row twice: ONNX Runtime has kernels of their own, with other rounding, for products with a single row
+        # (x86: where the weights are not packed beforehand). A song alone must give the same bits as among others.
         time = self.source.time_embed
         angles = timestep.expand(-1, 2).reshape(-1, 1) * time.scale * self.time_frequencies
         embedding = time.linear_2(time.act1(time.linear_1(torch.cat([angles.cos(), angles.sin()], dim=-1))))

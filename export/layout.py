@@ -117,7 +117,10 @@ class Checkpoints:
         for config in configs:
             if not (config.folder / SILENCE).is_file():
                 raise ExportError(f"{config.folder} has no {SILENCE}")
-        read_config(self.vae)
+        vae = read_config(self.vae)
+        for key in ("downsampling_ratios", "sampling_rate", "decoder_input_channels"):
+            if key not in vae:
+                raise ExportError(f"{self.vae / 'config.json'} lacks {key}")
         text = read_config(self.text_encoder)
         for config in configs:
             if text.get("hidden_size") != config.required("text_hidden_dim"):

@@ -9,9 +9,8 @@ from string import Template
 from typing import Any
 
 from . import facts
-from .artifacts import PER_DIT, SHARED, Artifact
+from .artifacts import NULL_CONDITION_FILE, PER_DIT, SHARED, SILENCE_FILE, Artifact
 from .cache import Cache, link_or_copy
-from .constants_files import NULL_CONDITION_FILE, SILENCE_FILE
 from .digests import contents, digest, sources, stamps, tree
 from .errors import ExportError
 from .layout import Checkpoints, read_config

@@ -73,7 +73,7 @@ _VAE: dict[str, Any] = {
     "decoder_input_channels": CHANNELS,
     "downsampling_ratios": [2, 4, 4, 6, 10],
     "encoder_hidden_size": 2 * CHANNELS,
-    oobleck.ENCODER_WIDTH: 8,
+    oobleck.ENCODER_WIDTH: 4,
     "sampling_rate": 48000,
 }
 _TEXT: dict[str, Any] = {

@@ -193,6 +193,15 @@ BROKEN = {
         ),
         "vae: missing key decoder.conv2.weight_g",
     ),
+    "VAE field missing": (lambda c: edit_json(c / "vae" / "config.json", sampling_rate=None), "lacks sampling_rate"),
+    "VAE field unknown": (
+        lambda c: edit_json(c / "vae" / "config.json", color="red"),
+        "vae: config.json does not describe an Oobleck autoencoder:",
+    ),
+    "a width in words": (
+        lambda c: edit_json(c / T / "config.json", intermediate_size="wide"),
+        f"{T}: config.json does not describe an ACE-Step model:",
+    ),
     "no text encoder": (lambda c: shutil.rmtree(c / "Qwen3-Embedding-0.6B"), "Qwen3-Embedding-0.6B does not exist"),
     "text encoder key missing": (
         lambda c: edit_weights(c / "Qwen3-Embedding-0.6B" / "model.safetensors", lambda t: t.pop("norm.weight")),
