@@ -142,6 +142,7 @@ def test_padding_is_on_the_right(parts):
     assert 0 in masks[1]
 
 
+@pytest.mark.slow  # test_song_parity.py takes the same pipeline through three songs
 def test_diffusers_own_pipeline_makes_a_song_of_it(parts):
     pipeline = AceStepPipeline(**parts.pipeline_arguments())
     pipeline.set_progress_bar_config(disable=True)
