@@ -14,12 +14,12 @@ from pipeline import facts
 from pipeline.chunks import cut_chunks
 from pipeline.dit_batch import DitBatch
 from pipeline.material import context_of_silence
-from pipeline.models import Condition
+from pipeline.models import Condition, Floats
 from pipeline.noise import draw_normal
 from pipeline.plan import SongPlan, plan_song
 from pipeline.request import read_song
 from pipeline.tokens import PromptTokenizer
-from pipeline.track import Stage, Track
+from pipeline.track import Course, Stage, Track
 
 Run = Callable[[dict[str, npt.NDArray[Any]]], list[npt.NDArray[Any]]]
 
@@ -60,11 +60,11 @@ class ModelsAlone:
         context = context_of_silence(plan.dit.silence, plan.length)
         for seed in plan.seeds:
             noise = draw_normal(seed, "latents", (plan.length.visible, 64))
-            track = _track(noise, context, condition, plan.schedule)
+            track = _track(seed, noise, Stage(0, condition, context), plan.course)
             batch = DitBatch([track])
-            for _ in plan.schedule:
+            while not track.is_done:
                 (velocity,) = dit(vars(batch.call()))
-                track.advance(velocity[0, : len(track.latents)])
+                track.advance_here(velocity[:, : len(track.latents)])
             decode = watch.timed("vae_decoder", self._model("vae_decoder"))
             for chunk in cut_chunks(plan.length.frames, self._served.overlap_frames):
                 decode({"latents": np.ascontiguousarray(track.latents[None, chunk.begin : chunk.end])})
@@ -92,6 +92,6 @@ class ModelsAlone:
         return lambda inputs: session.run(None, inputs)
 
 
-def _track(noise: Any, context: Any, condition: Condition, schedule: tuple[float, ...]) -> Track:
+def _track(seed: int, noise: Floats, stage: Stage, course: Course) -> Track:
     # The future of a track is for waiting on it; nobody waits here.
-    return Track(noise, context, condition, schedule, lambda step: None, finished=None)  # type: ignore[arg-type]
+    return Track(seed, noise, (stage,), course, lambda step: None, finished=None)  # type: ignore[arg-type]

@@ -96,11 +96,12 @@ class Track:
     async def advance(self, velocities: Floats) -> None:
         """One sampler step with the velocities [rows, frames, 64] of this step's t; heavy ones off the event loop."""
         if self.latents.size <= _LIGHT and not self.is_guided and self.course.method == "ode":
-            self._advance(velocities)
+            self.advance_here(velocities)
         else:
-            await asyncio.to_thread(self._advance, velocities)
+            await asyncio.to_thread(self.advance_here, velocities)
 
-    def _advance(self, velocities: Floats) -> None:
+    def advance_here(self, velocities: Floats) -> None:
+        """The same step, in the caller's thread."""
         t, schedule = self.t, self.course.schedule
         t_next = schedule[self.step + 1] if self.step + 1 < len(schedule) else 0.0
         velocity = self._guide(velocities, t) if self.is_guided else velocities[0]
