@@ -1,18 +1,23 @@
-"""Workers against a pipeline that misbehaves as told: real Triton, real client, real store, scripted faults."""
+"""Workers against a pipeline that misbehaves as told: real Triton, client and store, scripted faults, uploads."""
 
 # mypy: allow-untyped-calls
 
 import asyncio
+import io
 
+import numpy as np
 import pytest
+import soundfile
 
 from frontend.jobs.job import State, Work
 from frontend.jobs.sqlite import SqliteJobStore
 from frontend.songs.client import SongClient
 from frontend.songs.errors import song_error
+from frontend.uploads import Uploads
 from frontend.worker import Folders, Workers
 
-# The caption is a script, one word per attempt: an error status, "die" (the process), "cut" (no result), "hang", "ok".
+# The caption is a script, one word per attempt: an error status, "die" (the process), "cut" (no result), "hang", "ok",
+# "echo" (sends what was uploaded, source and reference as two items, at their level).
 # What attempt it is, is remembered on disk, because the process may not live to see the next.
 PIPELINE = '''
 import asyncio, json, os, pathlib, uuid
@@ -31,9 +36,10 @@ class TritonPythonModel:
             if body["kind"] == "ping":
                 say(sender, {"type": "done", "instance": INSTANCE}, flags=FINAL)
             else:
-                await sing(sender, body)
+                uploads = [pb_utils.get_input_tensor_by_name(request, f"{n}_audio") for n in ("src", "reference")]
+                await sing(sender, body, [tensor.as_numpy() for tensor in uploads if tensor is not None])
 
-async def sing(sender, body):
+async def sing(sender, body, uploads):
     log = HERE / (body["lyrics"] + ".attempts")
     words = body["caption"].split()
     attempt = len(log.read_text()) if log.exists() else 0
@@ -49,12 +55,15 @@ async def sing(sender, body):
     if word.isdigit():
         error = pb_utils.TritonError(f"[{word}] caption: no", pb_utils.TritonError.INTERNAL)
         return sender.send(pb_utils.InferenceResponse([], error=error), flags=FINAL)
-    pcm = np.full((2, 1000), 0.25, np.float32)
-    say(sender, {"type": "audio", "item": 0, "offset": 7 if word == "gap" else 0, "samples": 1000}, pcm)
+    pcm = uploads if word == "echo" else [np.full((2, 1000), 0.25, np.float32)]
+    for item, samples in enumerate(pcm):
+        offset = 7 if word == "gap" else 0
+        say(sender, {"type": "audio", "item": item, "offset": offset, "samples": samples.shape[1]}, samples)
     if word == "cut":
         return sender.send(flags=FINAL)
     say(sender, {"type": "done", "model": "m", "seeds": body["seeds"], "duration": 1000 / 48000, "steps": 8,
-                 "schedule": [1.0], "peaks": [0.25], "timings": {}, "notes": [], "metadata": {}}, flags=FINAL)
+                 "schedule": [1.0], "timings": {}, "notes": [], "metadata": {}, "keeps_level": word == "echo",
+                 "peaks": [float(np.abs(samples).max()) for samples in pcm]}, flags=FINAL)
 
 def say(sender, event, pcm=None, flags=0):
     tensors = [pb_utils.Tensor("event", np.array([json.dumps(event).encode()], dtype=object))]
@@ -64,7 +73,9 @@ def say(sender, event, pcm=None, flags=0):
 '''
 CONFIG = """name: "acestep" backend: "python" max_batch_size: 0
 model_transaction_policy { decoupled: true }
-input [ { name: "request" data_type: TYPE_STRING dims: [ 1 ] } ]
+input [ { name: "request" data_type: TYPE_STRING dims: [ 1 ] },
+        { name: "src_audio" data_type: TYPE_FP32 dims: [ 2, -1 ] optional: true },
+        { name: "reference_audio" data_type: TYPE_FP32 dims: [ 2, -1 ] optional: true } ]
 output [ { name: "event" data_type: TYPE_STRING dims: [ 1 ] }, { name: "pcm" data_type: TYPE_FP32 dims: [ 2, -1 ] } ]
 instance_group [ { kind: KIND_CPU count: 1 } ]
 """
@@ -88,28 +99,39 @@ def faulty(tmp_path_factory):
 class Frontend:
     """A store and workers on a state folder."""
 
-    def __init__(self, state, url):
+    def __init__(self, state, url, workers=2):
         self.state = state
         self.url = url
+        self.count = workers
 
     async def __aenter__(self):
         folders = Folders(self.state / "spool", self.state / "audio")
         for folder in (folders.spool, folders.audio):
             folder.mkdir(parents=True, exist_ok=True)
+        self.uploads = Uploads(self.state / "uploads")
+        self.uploads.open()
         self.store = await SqliteJobStore.open(self.state / "jobs.sqlite")
         self.songs = SongClient(self.url)
-        self.workers = Workers(self.store, self.songs, folders, lease_seconds=10)
-        self.workers.start(2, {})
+        self.workers = Workers(self.store, self.songs, self.uploads, folders, lease_seconds=10)
+        self.workers.start(self.count, {})
         return self
 
     async def __aexit__(self, *_):
         await self.workers.stop()
+        self.uploads.close()
         await self.store.close()
         await self.songs.close()
 
-    async def submit(self, script, name):
-        song = {"kind": "song", "caption": script, "lyrics": name, "seeds": [5]}
-        job = await self.store.submit(Work(song, "wav"), 10)
+    async def submit(self, script, name, **uploads):
+        song = {"kind": "song", "caption": script, "lyrics": name, "seeds": [5 + i for i in range(len(uploads) or 1)]}
+        async with self.uploads.intake() as intake:
+            for field, data in uploads.items():
+                sink = intake.receive(field)
+                await sink.write(data)
+                await sink.close()
+            files = await intake.measure()
+            await intake.save(files.values())
+            job = await self.store.submit(Work(song, "wav", (), files), 10)
         self.workers.wake()
         return job.id
 
@@ -160,6 +182,56 @@ async def test_every_error_has_its_answer(frontend):
     known = [await frontend.store.find_audio(path) for path in paths]
     assert len(known) == 5
     assert {file.file for file in known} == {file.name for file in (frontend.state / "audio").iterdir()}
+
+
+def wave(samples, rate=48_000, seed=0):
+    """int16 noise [samples, 2], and the flac file that holds it."""
+    noise = np.random.default_rng(seed).integers(-20_000, 20_000, (samples, 2), dtype=np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, noise, rate, format="FLAC")
+    return noise, file.getvalue()
+
+
+def files_of(frontend, job):
+    """int16 samples of each of a job's files."""
+    names = [path.rsplit("/", 1)[1] for path in job.result["audio"]]
+    return [soundfile.read(frontend.state / "audio" / name, dtype="int16")[0] for name in names]
+
+
+def uploads_left(frontend):
+    return len(list((frontend.state / "uploads").iterdir()))
+
+
+async def test_uploads_reach_the_pipeline_and_come_back_bit_by_bit(frontend):
+    (source, file), (reference, other) = wave(50_000), wave(1_000_000, seed=1)
+    jobs = [await frontend.submit("echo", f"echo{i}", src_audio=file, reference_audio=other) for i in range(2)]
+    for job_id in jobs:
+        job = await frontend.ended(job_id)
+        first, second = files_of(frontend, job)
+        assert np.array_equal(first, source)
+        assert np.array_equal(second, reference)
+    assert uploads_left(frontend) == 0
+
+
+async def test_uploads_stay_until_the_job_has_ended(tmp_path, faulty):
+    url, _ = faulty
+    source, file = wave(48_000)
+    async with Frontend(tmp_path, url, workers=0) as first:
+        waits = await first.submit("500 echo", "stays", src_audio=file)
+        fails = await first.submit("400", "goes", src_audio=file)
+        gone = await first.submit("echo", "gone", src_audio=file)
+        assert uploads_left(first) == 3
+        [lost] = (await first.record(gone)).work.uploads.values()
+        (tmp_path / "uploads" / lost.file).unlink()
+    async with Frontend(tmp_path, url) as second:
+        job = await second.ended(waits)
+        assert (job.state, job.attempts) == (State.SUCCEEDED, 2)
+        assert np.array_equal(files_of(second, job)[0], source)
+        assert (await second.ended(fails)).error_code == "invalid_request"
+        job = await second.ended(gone)
+        assert (job.state, job.attempts, job.error) == (
+            State.FAILED, 1, "src_audio: the uploaded file is gone from the server's disk")
+        assert uploads_left(second) == 0
 
 
 async def test_a_pipeline_that_dies_in_a_song_is_noticed(frontend):

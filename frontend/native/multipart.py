@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from .fields import NAMES, camel
 
 _FILES = {name: field for field in FIELDS for name in (field, camel(field))}
 _PIECE = 1 << 16
+_LINE_BREAK = re.compile(rb"[\r\n]")
 _MAX_HEAD = 1 << 18  # a part's headers, and what may come before the first part
 _MAX_PARTS = 1000
 _BROKEN = RequestError(400, "multipart/form-data: the body is malformed or cut off")
@@ -104,12 +106,27 @@ class FilePart:
 
 
 async def _events(decoder: MultipartDecoder, body: AsyncIterator[bytes]) -> AsyncIterator[Event]:
-    async for data in body:
-        for begin in range(0, len(data), _PIECE):
-            for event in _decoded(decoder, data[begin : begin + _PIECE]):
-                yield event
+    async for piece in _pieces(body, len(decoder.boundary) + 16):
+        for event in _decoded(decoder, piece):
+            yield event
     for event in _decoded(decoder, None):
         yield event
+
+
+async def _pieces(body: AsyncIterator[bytes], margin: int) -> AsyncIterator[bytes]:
+    """The body in small pieces that do not end within a boundary: Werkzeug 3.1 takes a part's closing CR for data then.
+
+    So a piece ends before the first line break of its last `margin` bytes, and the rest comes with the next one.
+    """
+    rest = b""
+    async for data in body:
+        for begin in range(0, len(data), _PIECE):
+            piece = rest + data[begin : begin + _PIECE]
+            tail = _LINE_BREAK.search(piece, max(0, len(piece) - margin))
+            end = len(piece) if tail is None else tail.start()
+            rest = piece[end:]
+            yield piece[:end]
+    yield rest
 
 
 def _decoded(decoder: MultipartDecoder, data: bytes | None) -> Iterator[Event]:
