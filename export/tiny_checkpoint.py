@@ -96,13 +96,14 @@ _TEXT: dict[str, Any] = {
 
 def write(root: Path) -> None:
     """Fills an empty folder with the embedded checkpoint (about 12 MB)."""
-    _write_dit(root / TURBO, {"is_turbo": True, "model_version": "turbo"}, SEED)
-    _write_dit(root / BASE, {"is_turbo": False, "model_version": "base"}, SEED + 1)
+    write_dit(root / TURBO, {"is_turbo": True, "model_version": "turbo"}, SEED)
+    write_dit(root / BASE, {"is_turbo": False, "model_version": "base"}, SEED + 1)
     _write_vae(root / VAE)
     _write_text_encoder(root / TEXT_ENCODER)
 
 
-def _write_dit(folder: Path, variant: Mapping[str, Any], seed: int) -> None:
+def write_dit(folder: Path, variant: Mapping[str, Any], seed: int) -> None:
+    """Makes one DiT folder. variant: what its config.json says differently."""
     folder.mkdir(parents=True)
     _write_config(folder, {**_DIT, **variant})
     tensors: dict[str, tiny_weights.Array] = {}
