@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import platform
 import socket
@@ -15,6 +16,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import soundfile
 
 from bench.memory import PeakMemory
 from bench.models_alone import ModelsAlone
@@ -37,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--long", action="store_true", help="instead: one 600 s song and one 600 s cover, their memory")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="acestep-bench-") as state:
         os.environ |= {name: str(port) for name, port in zip(PORTS, free_ports(), strict=True)}
@@ -45,7 +48,10 @@ def main() -> None:
         with borrow(settings, print):
             running = stack_file.read(settings.state)
             assert running is not None
-            measure(running, arguments.rounds, arguments.seconds)
+            if arguments.long:
+                measure_long(running)
+            else:
+                measure(running, arguments.rounds, arguments.seconds)
 
 
 def measure(running: StackFile, rounds: int, seconds: float) -> None:
@@ -69,13 +75,25 @@ def measure(running: StackFile, rounds: int, seconds: float) -> None:
         times["end to end"].append(end_to_end(running.api, seconds))
     after = scrape(running.triton_metrics)
     # In a run of its own: reading the memory of a dozen processes takes time that songs would miss.
-    with PeakMemory(running.pid) as memory:
+    with PeakMemory(running.pid, running.shm_prefix) as memory:
         end_to_end(running.api, seconds)
     report(times, parts, seconds)
     report_metrics(before, after)
     report_files(pcm)
-    peaks = sorted(memory.peaks.items())
-    print("\npeak memory (PSS, MiB): " + ", ".join(f"{kind} {value:.0f}" for kind, value in peaks))
+    print(f"\n{memory}")
+
+
+def measure_long(running: StackFile) -> None:
+    """The longest songs there are: time, memory and shared memory of each."""
+    tones = np.sin(np.arange(600 * 48_000, dtype=np.float32) * 0.05)
+    source = np.stack([tones, tones[::-1]]) * np.float32(0.5)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "source.wav"
+        soundfile.write(file, source.T, 48_000, subtype="FLOAT")
+        for task, seconds in (("text2music", 600), ("cover", 600)):
+            with PeakMemory(running.pid, running.shm_prefix) as memory:
+                taken = end_to_end(running.api, seconds, task, file if task == "cover" else None)
+            print(f"\n{seconds} s {task}: {taken:.0f} s; {memory}")
 
 
 def sing(grpc: str, song: dict[str, Any]) -> tuple[float, npt.NDArray[np.float32]]:
@@ -90,13 +108,16 @@ def sing(grpc: str, song: dict[str, Any]) -> tuple[float, npt.NDArray[np.float32
     return asyncio.run(run())
 
 
-def end_to_end(api: str, seconds: float) -> float:
+def end_to_end(api: str, seconds: float, task: str = "text2music", source: Path | None = None) -> float:
     """Seconds from the POST to the finished wav: the POST's own time, then the job's own timestamps."""
     body = {"caption": SONG["caption"], "lyrics": SONG["lyrics"], "audio_duration": seconds, "audio_format": "wav",
-            "batch_size": 1, "seed": 42, "use_random_seed": False}
-    with httpx.Client(base_url=api, timeout=60) as client:
+            "batch_size": 1, "seed": 42, "use_random_seed": False, "task_type": task}
+    with httpx.Client(base_url=api, timeout=300) as client, contextlib.ExitStack() as files:
         begin = time.time()
-        job = client.post("/v1/music/generate", json=body).raise_for_status().json()["job_id"]
+        sent: dict[str, Any] = {"json": body}
+        if source is not None:
+            sent = {"data": body, "files": {"src_audio": files.enter_context(source.open("rb"))}}
+        job = client.post("/v1/music/generate", **sent).raise_for_status().json()["job_id"]
         while (state := client.get(f"/v1/jobs/{job}").json())["status"] in ("queued", "running"):
             time.sleep(0.2)
         assert state["status"] == "succeeded", state["error"]
