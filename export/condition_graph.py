@@ -92,9 +92,9 @@ def _inputs(parts: Parts, songs: list[tuple[int, int]], reference: int, pad: int
 def _cases(parts: Parts) -> Iterator[Case]:
     reference = parts.config.timbre_frames
     songs = {
-        "one song": [(40, 60)],
-        "one song of one token each": [(1, 1)],
-        "three songs, padded": [(33, 7), (12, 250), (80, 41)],
+        "40 prompt and 60 lyric tokens": [(40, 60)],
+        "1 prompt and 1 lyric token": [(1, 1)],
+        "33 + 7, 12 + 250 and 80 + 41 tokens in one call, padded": [(33, 7), (12, 250), (80, 41)],
     }
     for label, lengths in songs.items():
         inputs = _inputs(parts, lengths, reference, pad=3 * (len(lengths) - 1))

@@ -174,11 +174,12 @@ def _batch(parts: Parts, songs: list[Song], pad: int, filler: float = 0.0) -> Ba
 
 
 def _cases(parts: Parts) -> Iterator[Case]:
+    five: list[Song] = [(51, 7, 1.0), (250, 33, 0.75), (33, 90, 0.3), (2, 2, 0.9), (377, 128, 0.1)]
     batches: list[tuple[str, list[Song], int, float]] = [
-        ("one song of two frames", [(2, 2, 1.0)], 0, 0.0),
-        ("one odd song", [(51, 33, 0.75)], 0, 0.0),
-        ("one song, padding full of garbage", [(250, 90, 0.5)], 6, 5.0),
-        ("five songs", [(51, 7, 1.0), (250, 33, 0.75), (33, 90, 0.3), (2, 2, 0.9), (377, 128, 0.1)], 7, 5.0),
+        ("2 frames", [(2, 2, 1.0)], 0, 0.0),
+        ("51 frames", [(51, 33, 0.75)], 0, 0.0),
+        ("250 frames, 6 more of garbage", [(250, 90, 0.5)], 6, 5.0),
+        ("51, 250, 33, 2 and 377 frames in one call, the rest garbage", five, 7, 5.0),
     ]
     for label, songs, pad, filler in batches:
         inputs, expected = _batch(parts, songs, pad, filler)

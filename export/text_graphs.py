@@ -65,15 +65,21 @@ def _tokens(encoder: Any, lengths: list[int], pad: int) -> dict[str, torch.Tenso
 
 
 def _encoder_cases(encoder: Any) -> Iterator[Case]:
-    for lengths, pad in (([1], 0), ([57], 0), ([256], 0), ([31, 200, 8], 5)):
+    batches: dict[str, tuple[list[int], int]] = {
+        "1 token": ([1], 0),
+        "57 tokens": ([57], 0),
+        "256 tokens": ([256], 0),
+        "31, 200 and 8 tokens in one call, padded": ([31, 200, 8], 5),
+    }
+    for label, (lengths, pad) in batches.items():
         inputs = _tokens(encoder, lengths, pad)
         # As the reference calls it: without a mask. The model is causal, so padding on the right changes nothing.
         expected = encoder(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state
         valid = {"text_hidden_states": inputs["attention_mask"][:, :, None]}
-        yield Case(f"lengths {lengths}, {pad} more", inputs, {"text_hidden_states": expected}, valid)
+        yield Case(label, inputs, {"text_hidden_states": expected}, valid)
 
 
 def _embedding_cases(encoder: Any) -> Iterator[Case]:
-    for lengths in ([1], [2048], [31, 200, 8]):
-        ids = _tokens(encoder, lengths, pad=0)["input_ids"]
-        yield Case(f"lengths {lengths}", {"input_ids": ids}, {"lyric_hidden_states": encoder.embed_tokens(ids)})
+    for rows, length in ((1, 1), (1, 2048), (3, 200)):
+        ids = _tokens(encoder, [length] * rows, pad=0)["input_ids"]
+        yield Case(f"{rows} × {length} tokens", {"input_ids": ids}, {"lyric_hidden_states": encoder.embed_tokens(ids)})

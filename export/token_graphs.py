@@ -110,8 +110,7 @@ def _tokenizer_cases(parts: Parts) -> Iterator[Case]:
         latents[:, -2:] = parts.condition_encoder.silence_latent[:, :2]
         _, codes = parts.audio_tokenizer.tokenize(latents)
         clear = border_distance(parts.audio_tokenizer, latents) > BORDER
-        label = f"batch {batch}, {latents.shape[1]} frames"
-        yield Case(label, {"latents": latents}, {"codes": codes.squeeze(-1)}, {"codes": clear})
+        yield Case(f"{batch} × {count} codes", {"latents": latents}, {"codes": codes.squeeze(-1)}, {"codes": clear})
 
 
 def border_distance(tokenizer: Any, latents: torch.Tensor) -> torch.Tensor:
@@ -134,4 +133,4 @@ def _detokenizer_cases(parts: Parts) -> Iterator[Case]:
         codes[0, 0], codes[-1, -1] = 0, last
         hidden = parts.audio_tokenizer.quantizer.get_output_from_indices(codes)
         latents = parts.audio_token_detokenizer(hidden)
-        yield Case(f"batch {batch}, {count} codes", {"codes": codes}, {"latents": latents})
+        yield Case(f"{batch} × {count} codes", {"codes": codes}, {"latents": latents})

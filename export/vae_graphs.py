@@ -98,7 +98,7 @@ def _encoder_cases(vae: Any, hop: int) -> Iterator[Case]:
         audio = loudness * _audio(vae, batch, frames * hop)
         latents = vae.encode(audio).latent_dist
         expected = {"mean": latents.mean.transpose(1, 2), "std": latents.std.transpose(1, 2)}
-        yield Case(f"batch {batch}, {frames} frames{'' if loudness else ' of silence'}", {"audio": audio}, expected)
+        yield Case(f"{batch} × {frames} frames{'' if loudness else ' of silence'}", {"audio": audio}, expected)
 
 
 def _decoder_cases(vae: Any, channels: int) -> Iterator[Case]:
@@ -106,4 +106,4 @@ def _decoder_cases(vae: Any, channels: int) -> Iterator[Case]:
         random = torch.Generator().manual_seed(frames)
         latents = torch.randn(batch, frames, channels, generator=random)
         audio = vae.decoder(latents.transpose(1, 2))
-        yield Case(f"batch {batch}, {frames} frames", {"latents": latents}, {"audio": audio})
+        yield Case(f"{batch} × {frames} frames", {"latents": latents}, {"audio": audio})

@@ -1,0 +1,72 @@
+"""`python -m export.table`: how far each exported graph is from PyTorch, as the page docs/graphs.md."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .build import Request, export
+from .errors import ExportError
+
+_HEAD = """\
+# Graphs
+
+Written by `python -m export.table > docs/graphs.md`, which exports the embedded checkpoint where that is not done yet
+and reads what the export measured. Each graph ran in ONNX Runtime on the CPU, in {precision}, on every case listed;
+the expected values come from the modules of diffusers and transformers with the same weights. An error is the largest
+deviation of any output, in units of that output's largest value. Padding is not compared: a song among others is
+expected to be as if alone. Codes must be equal, but for those within 1e-4 of a level of a rounding border, where
+PyTorch's own rounding errors decide. The export refuses a graph with an error above 1e-5, of the embedded checkpoint
+and of any other, and writes the same numbers into the `manifest.json` beside each model.
+
+{versions}; opset {opset}.
+
+| graph | largest error | cases |
+| --- | --- | --- |
+"""
+
+Manifest = Mapping[str, Any]
+
+
+def table(manifests: Iterable[Manifest]) -> str:
+    """The page, from the manifests of one repository."""
+    ordered = sorted(manifests, key=lambda manifest: ("-" in manifest["name"], manifest["name"]))
+    first = ordered[0]
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    head = _HEAD.format(precision=first["precision"], opset=first["opset"], versions=versions)
+    return head + "".join(_row(manifest) for manifest in ordered)
+
+
+def manifests(repository: Path) -> list[Manifest]:
+    """What the export noted of each graph of a repository."""
+    return [json.loads(path.read_text()) for path in sorted(repository.glob("*/manifest.json"))]
+
+
+def _row(manifest: Manifest) -> str:
+    errors = manifest["max_relative_error"]
+    cases = "; ".join(f"{label} ({_number(error)})" for label, error in errors.items())
+    return f"| `{manifest['name']}` | {_number(max(errors.values()))} | {cases} |\n"
+
+
+def _number(error: float) -> str:
+    return f"{error:.1e}" if error else "0"
+
+
+def main() -> int:
+    """Prints the page; what the export reports goes to stderr."""
+    parser = argparse.ArgumentParser(prog="python -m export.table", description=__doc__)
+    parser.add_argument("--build", type=Path, default=Path("build"), help="where everything is built (default: build)")
+    request = Request(build=parser.parse_args().build)
+    try:
+        repository = export(request, lambda line: print(f"export: {line}", file=sys.stderr, flush=True))
+    except ExportError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    sys.stdout.write(table(manifests(repository)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
