@@ -13,6 +13,7 @@ class Track:
     name: str
     tokens: int
     rows: int = 1
+    slots: int = 0
 
 
 def names(tokens, budget):
@@ -55,6 +56,16 @@ def test_any_queue_is_served_in_order_of_age_within_the_budget():
         longest = max(track.tokens for track in call)
         assert len(call) == 1 or len(call) * longest <= budget
         assert longest <= 2 * min(track.tokens for track in call)
+
+
+def test_conditions_count():
+    queue = [Track("a", 100, slots=20), Track("b", 100, slots=60), Track("c", 100, slots=20)]
+    assert [track.name for track in pick(queue, 320)] == ["a", "b"]
+
+
+def test_there_are_never_more_rows_than_the_graphs_take():
+    assert len(pick([Track(str(i), 1) for i in range(100)], 10_000)) == 64
+    assert len(pick([Track(str(i), 1, 2) for i in range(100)], 10_000)) == 32
 
 
 def test_a_guided_track_takes_two_rows():

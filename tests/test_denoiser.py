@@ -124,10 +124,10 @@ async def test_a_failing_call_fails_its_rows_and_the_loop_lives_on():
 
 async def test_the_budget_bounds_a_call_and_everybody_ends():
     dit = Dit()
-    denoiser = Denoiser(dit, 300)
+    denoiser = Denoiser(dit, 350)
     results = await asyncio.gather(*(denoiser.denoise(track(i, frames=200)) for i in range(5)))
     assert len(results) == 5
-    # 200 frames are padded to 256, which is 128 tokens: two rows in a budget of 300.
+    # 200 frames are padded to 256, which is 128 tokens, and 20 slots to 32: two rows in a budget of 350.
     assert [len(call.timestep) for call in dit.calls] == [2, 2, 2, 2, 1, 1]
 
 
@@ -182,6 +182,15 @@ async def test_sde_draws_its_noise_by_seed_and_step():
 async def test_a_pair_counts_twice_in_the_budget():
     guidance = Guidance(3.0, 0.0, 1.0, False, np.zeros(8, np.float32))
     dit = Dit()
-    denoiser = Denoiser(dit, 400)  # three rows of 128 tokens
+    denoiser = Denoiser(dit, 480)  # three rows of 128 tokens and 32 slots
     await asyncio.gather(*(denoiser.denoise(track(i, guidance=guidance)) for i in range(2)))
     assert [len(call.timestep) for call in dit.calls] == [2, 2, 2, 2]
+
+
+async def test_a_velocity_of_the_wrong_shape_fails_its_song_instead_of_hanging_it():
+    async def wrong(call):
+        return np.zeros((1, 3, 64), np.float32)
+
+    denoiser = Denoiser(wrong, 10_000)
+    with pytest.raises(ValueError, match="broadcast"):
+        await asyncio.wait_for(denoiser.denoise(track(1)), 5)

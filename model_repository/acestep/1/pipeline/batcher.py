@@ -1,8 +1,8 @@
 """Which tracks share the next DiT call: pure policy, no arrays.
 
 A track is one item of one song on its way through the sampler: one row of a call, or two when it is guided. A call
-costs rows × longest row, because shorter rows are padded; the budget bounds that cost in DiT tokens (patches of two
-frames) and with it the time of a step.
+costs rows × (longest row + longest condition), because what is shorter is padded; the budget bounds that cost in
+tokens and with it the time and the memory of a step.
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,10 @@ class Waiting(Protocol):
         """Length of the track's rows in DiT tokens, padding included."""
 
     @property
+    def slots(self) -> int:
+        """Length of the condition it attends to, padding included."""
+
+    @property
     def rows(self) -> int:
         """Rows at its next step; they cannot be told apart."""
 
@@ -25,6 +29,8 @@ Track = TypeVar("Track", bound=Waiting)
 
 # A row may be padded to at most this many times its own length: beyond it, sharing costs more than it saves.
 MAX_PADDING = 2.0
+# The most rows that the exported graphs are made and tested for.
+MAX_ROWS = 64
 
 
 def pick(waiting: Iterable[Track], budget: int) -> list[Track]:
@@ -34,11 +40,12 @@ def pick(waiting: Iterable[Track], budget: int) -> list[Track]:
     within the budget and no row is padded beyond twice its length.
     """
     call: list[Track] = []
-    rows = longest = shortest = 0
+    rows = longest = shortest = slots = 0
     for track in waiting:
         grown, shrunk = max(longest, track.tokens), min(shortest or track.tokens, track.tokens)
-        fits = (rows + track.rows) * grown <= budget and grown <= MAX_PADDING * shrunk
+        wider, more = max(slots, track.slots), rows + track.rows
+        fits = more * (grown + wider) <= budget and more <= MAX_ROWS and grown <= MAX_PADDING * shrunk
         if not call or fits:
             call.append(track)
-            rows, longest, shortest = rows + track.rows, grown, shrunk
+            rows, longest, shortest, slots = more, grown, shrunk, wider
     return call

@@ -33,12 +33,15 @@ class Denoiser:
         batch: DitBatch | None = None
         while self._tracks:
             chosen = pick(self._tracks, self._token_budget)
-            if batch is None or not batch.is_for(chosen):
-                batch = DitBatch(chosen)
             try:
+                if batch is None or not batch.is_for(chosen):
+                    # Megabytes to lay out: not on the loop that all songs share.
+                    batch = await asyncio.to_thread(DitBatch, chosen)
                 velocity = await self._velocity(batch.call())
                 await asyncio.gather(*(track.advance(rows) for track, rows in batch.split(velocity)))
             except Exception as error:
+                # Whatever it was, these tracks must hear of it: nobody else would ever wake who waits for them.
+                batch = None
                 for track in chosen:
                     self._leave(track, error)
                 continue

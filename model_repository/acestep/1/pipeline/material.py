@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .chunks import cut_chunks
-from .errors import SongError
+from .errors import FAULT, SongError
 from .facts import Served
 from .length import HOP, LATENT_CHANNELS, SongLength, padded
 from .models import Floats, Models
@@ -97,7 +97,7 @@ class Listener:
             mean, std = await self._models.encode(audio[:, chunk.begin * HOP : chunk.end * HOP])
             kept = slice(chunk.first - chunk.begin, chunk.last - chunk.begin)
             if not np.isfinite(mean[kept]).all():
-                raise SongError(500, "model vae_encoder returned values that are no numbers")
+                raise SongError(FAULT, "model vae_encoder returned values that are no numbers")
             means.append(mean[kept].copy())
             stds.append(std[kept].copy())
         return Posterior(np.concatenate(means), np.concatenate(stds))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .chunks import Chunk, cut_chunks
 from .denoiser import Denoiser
-from .errors import CANCELLED, SongError
+from .errors import CANCELLED, FAULT, SongError
 from .events import Audio, Described, Done, Event, Latents, Progress
 from .facts import Served
 from .length import HOP, LATENT_CHANNELS, SongLength
@@ -176,4 +176,7 @@ async def _decode_chunk(models: Models, latents: Floats, chunk: Chunk, length: S
     audio = await models.decode(latents[chunk.begin : chunk.end])
     first, last = chunk.first * HOP, min(chunk.last * HOP, length.samples)
     offset = chunk.begin * HOP
-    return np.ascontiguousarray(audio[:, first - offset : last - offset])
+    kept = np.ascontiguousarray(audio[:, first - offset : last - offset])
+    if not np.isfinite(kept).all():
+        raise SongError(FAULT, "model vae_decoder returned values that are no numbers")
+    return kept

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .guidance import Apg, guide_by_angle
-from .length import FRAME_BUCKET, padded
+from .length import FRAME_BUCKET, TOKEN_BUCKET, padded
 from .models import Condition, Floats
 from .noise import draw_normal
 from .sampler import step_ode, step_sde
@@ -88,6 +88,11 @@ class Track:
     def tokens(self) -> int:
         """Length of a padded row in DiT tokens."""
         return padded(len(self.latents), FRAME_BUCKET) // PATCH
+
+    @property
+    def slots(self) -> int:
+        """Length of the condition's padded row."""
+        return padded(len(self.stage.condition.hidden), TOKEN_BUCKET)
 
     @property
     def is_done(self) -> bool:
