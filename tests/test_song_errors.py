@@ -1,5 +1,6 @@
 """What the pipeline refuses, it refuses in one line that names the field."""
 
+import numpy as np
 import pytest
 
 from tests.pipeline_client import sing
@@ -12,9 +13,16 @@ from tests.pipeline_client import sing
         ({"model": "gpt"}, "[400] model: must be one of acestep-tiny-turbo, acestep-tiny-base"),
         ({"steps": 21}, "[400] steps: must be between 1 and 20 on acestep-tiny-turbo"),
         ({"task": "lego"}, "[400] task: lego needs one of the models acestep-tiny-base"),
-        ({"task": "cover"}, "[400] task: cover is not built yet; text2music is"),
-        ({"infer_method": "sde"}, "[400] infer_method: sde is not built yet; ode is"),
-        ({"model": "acestep-tiny-base"}, "[400] guidance_scale: above 1 is not built yet on base models"),
+        ({"task": "cover"}, "[400] src_audio: is needed by cover, or codes"),
+        ({"task": "repaint"}, "[400] src_audio: is needed by repaint"),
+        ({"task": "cover", "src_audio": np.zeros((2, 0), np.float32)}, "[400] src_audio: is empty"),
+        ({"src_audio": np.full((2, 5), np.nan, np.float32)}, "[400] src_audio: must hold numbers only"),
+        ({"task": "repaint", "codes": [[1]]}, "[400] codes: cannot be used with repaint; only with text2music and cover"),
+        ({"codes": [[1], [2]]}, "[400] codes: must have one list for all items or one for each of the 1"),
+        (
+            {"task": "repaint", "src_audio": np.ones((2, 96_000), np.float32), "repaint_start": 1, "repaint_end": 0.5},
+            "[400] repaint_end: must be above repaint_start (1), and is 0.5",
+        ),
         ({"timesteps": [0.2, 0.4]}, "[400] timesteps: must decrease"),
         ({"kind": "dance"}, '[400] kind: must be one of song, describe, ping, not "dance"'),
     ],
@@ -34,9 +42,8 @@ async def test_describe_tells_what_is_served(stack):
     assert about["capacity"] >= 1
 
 
-async def test_a_base_model_sings_without_guidance(stack):
-    base = await sing(
-        stack.triton_grpc, caption="x", model="acestep-tiny-base", guidance_scale=1, steps=3, duration=10, seeds=[1])
+async def test_a_base_model_is_chosen_by_name(stack):
+    base = await sing(stack.triton_grpc, caption="x", model="acestep-tiny-base", steps=3, duration=10, seeds=[1])
     turbo = await sing(stack.triton_grpc, caption="x", steps=3, duration=10, seeds=[1])
     assert base.done["model"] == "acestep-tiny-base"
     assert base.done["steps"] == 3
