@@ -17,7 +17,10 @@ from tests.pipeline_client import sing
         ({"task": "repaint"}, "[400] src_audio: is needed by repaint"),
         ({"task": "cover", "src_audio": np.zeros((2, 0), np.float32)}, "[400] src_audio: is empty"),
         ({"src_audio": np.full((2, 5), np.nan, np.float32)}, "[400] src_audio: must hold numbers only"),
-        ({"task": "repaint", "codes": [[1]]}, "[400] codes: cannot be used with repaint; only with text2music and cover"),
+        (
+            {"task": "repaint", "codes": [[1]]},
+            "[400] codes: cannot be used with repaint; only with text2music and cover",
+        ),
         ({"codes": [[1], [2]]}, "[400] codes: must have one list for all items or one for each of the 1"),
         (
             {"task": "repaint", "src_audio": np.ones((2, 96_000), np.float32), "repaint_start": 1, "repaint_end": 0.5},
@@ -55,7 +58,7 @@ async def test_the_events_come_in_order(stack):
     types = [event["type"] for event in song.events if event["type"] != "progress"]
     assert types == ["metadata", *["audio"] * 4, "done"]
     phases = [event["phase"] for event in song.events if event["type"] == "progress"]
-    assert phases == ["condition"] + ["denoise"] * 6 + ["decode"] * 4
+    assert phases == ["condition"] * 2 + ["denoise"] * 6 + ["decode"] * 4
     for phase in ("condition", "denoise", "decode"):
         steps = [event["done"] for event in song.events if event.get("phase") == phase]
         assert steps == list(range(1, len(steps) + 1))
