@@ -6,11 +6,11 @@ import json
 import logging
 from collections.abc import Mapping
 
-from quart import Quart, Response
+from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .errors import RequestError
-from .paced import PacedConnection, PacedRequest
+from .paced import PacedConnection, PacedRequest, drain
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,12 @@ def new_app(name: str) -> Quart:
         log.error("unexpected error while answering a request", exc_info=error)
         return error_response(500, "Internal server error")
 
+    async def drained(response: Response) -> Response:
+        if response.status_code >= 400 and response.status_code != 408:
+            await drain(request)
+        return response
+
+    app.after_request(drained)
     app.register_error_handler(RequestError, refused)
     app.register_error_handler(HTTPException, framework_error)
     app.register_error_handler(Exception, fault)

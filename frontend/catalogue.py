@@ -29,10 +29,10 @@ class Model:
 
     def triton_models(self) -> tuple[str, ...]:
         """The Triton models that exist for this DiT alone."""
-        return (f"{self.name}-dit", f"{self.name}-condition", f"{self.name}-conditioning")
+        return tuple(f"{self.name}-{part}" for part in ("dit", "condition", "conditioning", "tokenize", "detokenize"))
 
 
-SHARED_TRITON_MODELS = ("text_encoder", "lyric_embedding", "vae_decoder", "acestep")
+SHARED_TRITON_MODELS = ("text_encoder", "lyric_embedding", "vae_decoder", "vae_encoder", "acestep")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import NoReturn
 
 from hypercorn.typing import ASGIReceiveCallable
@@ -15,6 +16,7 @@ from .errors import RequestError
 
 _HIGH_WATER = 1 << 20
 _IDLE_SECONDS = 60.0
+_DRAIN_SECONDS = 5.0
 
 
 class PacedBody(Body):
@@ -81,6 +83,17 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         if received > limit:
             raise too_large
         yield data
+
+
+async def drain(request: Request) -> None:
+    """Throw away what is left of a body, for a while.
+
+    A connection that is closed with unread bytes is reset, and its client may never see the answer.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in request.body:
+                pass
 
 
 async def whole(request: Request, limit: int) -> bytes:

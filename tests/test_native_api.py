@@ -1,4 +1,4 @@
-"""The native API on a whole stack: songs, files, job records, refusals."""
+"""The native API on a whole stack: songs, files, job records, every task with uploads, refusals."""
 
 # mypy: allow-untyped-calls
 
@@ -32,9 +32,9 @@ def api(stack):
         yield client
 
 
-def make(api, **body):
-    """A job's last record."""
-    answer = api.post("/v1/music/generate", json=body)
+def make(api, files=None, **body):
+    """A job's last record; with files the body is multipart."""
+    answer = api.post("/v1/music/generate", **({"data": body, "files": files} if files else {"json": body}))
     assert answer.status_code == 200, answer.text
     assert list(answer.json()) == ["job_id", "status", "queue_position"]
     assert answer.json()["status"] == "queued"
@@ -173,6 +173,119 @@ def test_a_job_runs_on_while_its_client_is_away_and_shows_progress(stack):
     assert record["status"] == "succeeded"
     assert seen <= {"condition", "denoise", "decode", "encode"}
     assert seen, "no progress was shown"
+
+
+def sound(container, rate, channels, seconds=11.0):
+    """An upload: quiet noise over a tone, no louder than 0.4."""
+    frames = round(rate * seconds)
+    tone = 0.3 * np.sin(2 * np.pi * 330 * np.arange(frames) / rate)
+    wave = tone[:, None] + np.random.default_rng(9).uniform(-0.1, 0.1, (frames, channels))
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, format=container)
+    return file.getvalue()
+
+
+FLAC = sound("FLAC", 48_000, 2)
+MP3 = sound("MP3", 44_100, 1)
+SOURCE = {"src_audio": ("song.flac", FLAC)}
+FEW = {"batch_size": 1, "audio_format": "wav", "inference_steps": 2, "seed": 5, "use_random_seed": False}
+
+
+def song_of(api, files=None, **body):
+    """int16 samples [n, 2] and the result of a short song that succeeds."""
+    record = make(api, files, **FEW | body)
+    assert record["status"] == "succeeded", record
+    samples, _ = soundfile.read(
+        io.BytesIO(audio(api, record["result"]["first_audio_path"]).content), dtype="int16", always_2d=True)
+    return samples, record["result"]
+
+
+@pytest.mark.parametrize(("model", "task"), [
+    *(("acestep-tiny-base", task) for task in ("text2music", "cover", "lego", "extract", "complete")),
+    ("acestep-tiny-turbo", "cover"),
+])
+def test_each_task_makes_a_song_from_uploads(api, model, task):
+    """A 44.1 kHz mono mp3 as source, a 48 kHz stereo flac as reference; repaint has tests of its own."""
+    files = {"src_audio": ("a.mp3", MP3), "reference_audio": ("b.flac", FLAC)}
+    samples, result = song_of(
+        api, files, model=model, task_type=task, caption="x", audio_duration=12, track_name="vocals",
+        track_classes="drums,bass")
+    seconds = 12 if task == "text2music" else 11
+    assert samples.shape == (seconds * 48_000, 2)
+    assert (result["duration"], result["dit_model"]) == (seconds, model)
+    assert np.abs(samples).max() == pytest.approx(32768 * 10 ** (-1 / 20), abs=1)
+    lines = result["generation_info"].split("\n")
+    assert ("Source audio was not used: text2music follows none" in lines) == (task == "text2music")
+    assert ("audio_duration was not used: cover has its source's length" in lines) == (task == "cover")
+
+
+@pytest.mark.parametrize("model", ["acestep-tiny-base", "acestep-tiny-turbo"])
+def test_repaint_keeps_samples_and_level_outside_its_region(api, model):
+    source, _ = soundfile.read(io.BytesIO(FLAC), dtype="int16")
+    samples, result = song_of(
+        api, SOURCE, model=model, task_type="repaint", repainting_start=3, repainting_end="6.5", caption="x")
+    assert samples.shape == source.shape
+    assert result["duration"] == 11
+    begin, end = 3 * 48_000, int(6.5 * 48_000)
+    assert np.array_equal(samples[:begin], source[:begin])
+    assert np.array_equal(samples[end:], source[end:])
+    assert np.abs(samples[begin + 9_600 : end - 9_600].astype(int) - source[begin + 9_600 : end - 9_600]).mean() > 100
+
+
+def test_repaint_goes_on_after_the_end_of_an_mp3(api):
+    samples, result = song_of(
+        api, {"srcAudio": ("a.mp3", MP3)}, task_type="repaint", repaintingStart="9", repaintingEnd="14")
+    assert (len(samples), result["duration"]) == (14 * 48_000, 14)
+    kept, rate = soundfile.read(io.BytesIO(MP3), dtype="float32")
+    assert rate == 44_100
+    middle = samples[: 9 * 48_000 : 160] / 32768, kept[: 9 * 44_100 : 147]  # both 300 Hz apart: the same instants
+    assert np.abs(middle[0][100:-100, 0] - middle[1][100:-100]).max() < 0.05
+    assert np.array_equal(samples[: 9 * 48_000, 0], samples[: 9 * 48_000, 1]), "mono on both sides"
+
+
+def test_a_cover_follows_its_source_and_a_reference_changes_it(api):
+    body = {"task_type": "cover", "audio_cover_strength": 1}
+    plain, _ = song_of(api, SOURCE, **body)
+    again, _ = song_of(api, SOURCE, **body)
+    other, _ = song_of(api, {"src_audio": ("a.mp3", MP3)}, **body)
+    referred, _ = song_of(api, SOURCE | {"reference_audio": ("a.mp3", MP3)}, **body)
+    assert np.array_equal(plain, again), "an upload is decoded the same every time, its posterior drawn by the seed"
+    assert not np.array_equal(plain, other)
+    assert not np.array_equal(plain, referred)
+
+
+def test_a_song_from_codes_needs_no_lm(api):
+    codes = ["".join(f"<|audio_code_{(k * i) % 64_000}|>" for i in range(55)) for k in (101, 977)]
+    body = {"thinking": True, "batch_size": 2, "seed": "5,5"}
+    first, result = song_of(api, **body, audio_code_string=codes)
+    second = decoded(audio(api, result["second_audio_path"]).content)
+    assert (len(first), result["duration"]) == (11 * 48_000, 11)
+    assert np.abs(first / 32768 - second).max() > 0.01, "each item follows its own codes"
+    one, _ = song_of(api, thinking=True, audio_code_string=codes[0])
+    assert np.array_equal(first, one)
+
+
+ONLY = "it must be wav, flac, ogg, opus or mp3"
+
+
+@pytest.mark.parametrize(("files", "body", "detail"), [
+    ({"src_audio": ("a.wav", b"")}, {"task_type": "cover"}, f"src_audio: is empty; {ONLY}"),
+    ({"src_audio": ("a.mp3", b"words " * 999)}, {"task_type": "cover"}, f"src_audio: cannot be read; {ONLY}"),
+    (SOURCE, {"task_type": "repaint", "repainting_start": 5, "repainting_end": 4},
+     "repainting_end: must be -1 or above repainting_start"),
+    (SOURCE, {"task_type": "repaint", "repainting_start": 11},
+     "repainting_start: must be before the source's end, 11 seconds"),
+    (SOURCE, {"task_type": "extract"},
+     "task_type: extract is not a task of acestep-tiny-turbo; these models can: acestep-tiny-base"),
+    (None, {"thinking": True, "audio_code_string": "<|audio_code_64000|>"},
+     "audio_code_string: must have codes between 0 and 63999"),
+    (None, {"task_type": "cover"}, "src_audio: is needed by cover; upload wav, flac, ogg, opus or mp3, "
+                                   "or audio_code_string with thinking=true"),
+])
+def test_what_no_song_can_be_made_of_is_a_400_in_one_line(api, stack, files, body, detail):
+    answer = api.post("/v1/music/generate", **({"data": body, "files": files} if files else {"json": body}))
+    assert (answer.status_code, answer.json()) == (400, {"detail": detail})
+    assert list((stack.state / "uploads").iterdir()) == []
 
 
 def test_audio_by_head_and_range(api, pair):
