@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 import torch
 
 from export.checkpoint import Parts, load_parts
@@ -18,6 +20,15 @@ TINY = BUILD / "checkpoints" / "tiny"
 TURBO = "acestep-tiny-turbo"
 BASE = "acestep-tiny-base"
 CLOSE = 2e-6
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """For models as small as these, PyTorch's threads mostly wait for each other. For every module that imports it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def run_export(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

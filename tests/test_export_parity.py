@@ -1,7 +1,6 @@
 """The exported graphs in ONNX Runtime are the PyTorch modules: same numbers, batches and padding without a trace."""
 
 import json
-from collections.abc import Iterator
 from operator import attrgetter
 
 import numpy as np
@@ -14,16 +13,7 @@ from export.errors import ExportError
 from export.graph import Graph
 from tests import exported
 from tests.exported import CLOSE, parts, relative_error, run
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """For models as small as these, PyTorch's threads mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
+from tests.exported import one_thread as one_thread
 
 DITS = pytest.mark.parametrize("dit", [exported.TURBO, exported.BASE])
 

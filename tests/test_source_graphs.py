@@ -10,18 +10,10 @@ from export.token_graphs import BORDER, border_distance
 from pipeline.chunks import cut_chunks
 from tests import exported
 from tests.exported import BASE, CLOSE, TURBO, parts, relative_error, run
+from tests.exported import one_thread as one_thread
 
 HOP = 1920
 DITS = pytest.mark.parametrize("dit", [TURBO, BASE])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """For models as small as these, PyTorch's threads mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def noise(frames: int, rows: int = 1, loudness: float = 0.3) -> np.ndarray:
@@ -95,6 +87,12 @@ def chunking_error(frames: int, overlap: int) -> float:
     mean, std = (np.concatenate(pieces, axis=1) for pieces in zip(*joined, strict=True))
     expected = (whole.mean.transpose(1, 2), whole.std.transpose(1, 2))
     return max(relative_error(mean, expected[0]), relative_error(std, expected[1]))
+
+
+def test_the_same_audio_gives_the_same_bits_every_time():
+    first = run("vae_encoder", {"audio": noise(144)})
+    for _ in range(3):
+        assert all(map(np.array_equal, run("vae_encoder", {"audio": noise(144)}), first))
 
 
 def latents_of(kind: str, dit: str) -> torch.Tensor:

@@ -16,6 +16,7 @@ from export import oobleck, tiny_checkpoint
 from export.checkpoint import Parts, load_parts
 from export.layout import read_config
 from tests import exported
+from tests.exported import one_thread as one_thread
 
 TEXTS = ["calm piano", "夜晚的城市，电子流行", "🎵🥁🔥 drums", "naïve Übermut\n\n[Verse]\n", ""]
 

@@ -17,6 +17,7 @@ from export.checkpoint import Parts, load_parts
 from export.digests import digest, sources
 from pipeline import facts
 from tests import exported
+from tests.exported import one_thread as one_thread
 
 NAME = "acestep-tiny-xl-base"
 # XL's proportions: a DiT wider than its encoders, whose heads together are wider still.
