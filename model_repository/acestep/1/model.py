@@ -83,7 +83,8 @@ class TritonPythonModel:
 
     async def _sing(self, request: Any, body: dict[str, Any], sender: Any) -> None:
         wish = read_song({"kind": "song", **body})
-        uploads = Uploads(_audio(request, "src_audio"), _audio(request, "reference_audio"))
+        source = await asyncio.to_thread(_audio, request, "src_audio")
+        uploads = Uploads(source, await asyncio.to_thread(_audio, request, "reference_audio"))
         plan = await asyncio.to_thread(self._plan, wish, uploads)
 
         async def send(event: Event) -> None:

@@ -51,9 +51,9 @@ class Listener:
     async def listen(self, uploads: Uploads) -> None:
         """Encodes the uploads that the plan uses."""
         if self._plan.canvas is not None and uploads.source is not None:
-            self._source = await self._encode(self._plan.canvas.place(uploads.source))
+            self._source = await self._encode(await asyncio.to_thread(self._plan.canvas.place, uploads.source))
         if self._plan.uses_reference and uploads.reference is not None:
-            self._reference = await self._encode(timbre_windows(uploads.reference))
+            self._reference = await self._encode(await asyncio.to_thread(timbre_windows, uploads.reference))
 
     async def timbre(self, seed: int) -> Floats:
         """Timbre latents [750, 64]: of the reference, else of silence."""
