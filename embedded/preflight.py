@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from embedded import shm
+from embedded import interpreter, shm
 from embedded.refusal import Refusal
-from embedded.triton_tree import TritonTree, libpython_folder, libpython_name
+from embedded.triton_tree import TritonTree
 
 # Packages of the libraries that neither the wheel nor every system has: (Debian and Ubuntu, Fedora).
 LIBRARY_PACKAGES = {
@@ -26,6 +26,7 @@ LIBRARY_PACKAGES = {
 }
 LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 NEEDED = ("nvidia-pytriton", "onnxruntime", "tritonclient", "grpcio", "quart", "hypercorn", "soundfile")
+UNQUOTABLE = re.compile(r"""[\s"'\\$`&|;<>()*?\[\]{}!]""")
 SHM_MINIMUM = 48 * shm.MIB
 
 
@@ -47,10 +48,19 @@ def check_python() -> None:
 
 def check_libpython() -> None:
     """The shared Python library, which the stub links to and many distributions package apart."""
-    if libpython_folder() is None:
-        minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise Refusal(f"{libpython_name()} is missing: `apt install libpython{minor}` (Debian, Ubuntu), "
-                      f"`dnf install python{minor}-libs` (Fedora), or a Python built with --enable-shared")
+    if text := interpreter.libpython_problem():
+        raise Refusal(text)
+
+
+def check_paths(paths: Mapping[str, Path]) -> None:
+    """No path, by what it is called, holds a character that a shell interprets.
+
+    Triton starts a stub as `bash -c "exec <stub> <model file> ..."` without quotes and then waits for it for minutes.
+    """
+    for name, path in paths.items():
+        if found := UNQUOTABLE.search(str(path)):
+            raise Refusal(f"{name}: Triton cannot start its models from a path with {found[0]!r} in it ({path}): "
+                          "use one without spaces, quotes, brackets and $")
 
 
 def check_libraries(tree: TritonTree, env: Mapping[str, str]) -> None:

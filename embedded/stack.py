@@ -89,6 +89,10 @@ class Stack:
     def _check(self) -> triton_tree.TritonTree:
         settings = self.settings
         preflight.check_libpython()
+        paths = {"ACESTEP_BUILD": settings.build.resolve()}
+        if self.options.repository is not None:
+            paths["--repository"] = self.options.repository.resolve()
+        preflight.check_paths(paths)
         preflight.check_shared_memory()
         if settings.device == "cuda" and not triton_process.gpu_present():
             raise Refusal("ACESTEP_DEVICE=cuda: no NVIDIA GPU with the package onnxruntime-gpu here; use auto or cpu")

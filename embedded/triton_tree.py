@@ -8,18 +8,15 @@ import importlib.util
 import os
 import shutil
 import sys
-import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedded.interpreter import libpython_folder, minor
 from embedded.refusal import Refusal
 
 PACKAGE = "nvidia-pytriton"
 OUR_BACKENDS = Path(__file__).with_name("backends")
-SYSTEM_LIBRARIES = (
-    "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib",
-)
 
 
 @dataclass(frozen=True)
@@ -31,18 +28,6 @@ class TritonTree:
     backends: Path
     caches: Path
     libraries: tuple[Path, ...]
-
-
-def libpython_name() -> str:
-    """File name of the shared Python library that the stub of this interpreter's version links to."""
-    return f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
-
-
-def libpython_folder() -> Path | None:
-    """Folder of this interpreter's shared library; the interpreter's own comes before the system's."""
-    configured = sysconfig.get_config_var("LIBDIR")
-    folders = [Path(sys.base_prefix, "lib"), *([Path(configured)] if configured else []), *map(Path, SYSTEM_LIBRARIES)]
-    return next((folder for folder in folders if (folder / libpython_name()).is_file()), None)
 
 
 def wheel() -> Path:
@@ -60,12 +45,11 @@ def assemble(build: Path) -> TritonTree:
     The folder's name is a digest of its sources: a changed backend gets a new folder, a running server keeps its own.
     """
     source = wheel()
-    minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = source / "python_backend_stubs" / minor / "triton_python_backend_stub"
+    stub = source / "python_backend_stubs" / minor() / "triton_python_backend_stub"
     if not stub.is_file():
-        raise Refusal(f"{PACKAGE} has no stub for Python {minor}: use Python 3.11 or 3.12")
+        raise Refusal(f"{PACKAGE} has no stub for Python {minor()}: use Python 3.11 or 3.12")
     ours = sorted(path for path in OUR_BACKENDS.rglob("*.py"))
-    digest = hashlib.sha256(f"{importlib.metadata.version(PACKAGE)} {minor} {source}".encode())
+    digest = hashlib.sha256(f"{importlib.metadata.version(PACKAGE)} {minor()} {source}".encode())
     for path in ours:
         digest.update(str(path.relative_to(OUR_BACKENDS)).encode() + b"\0" + path.read_bytes())
     backends = build.resolve() / "triton" / digest.hexdigest()[:12]
@@ -81,7 +65,7 @@ def assemble(build: Path) -> TritonTree:
         stub=backends / "python" / stub.name,
         backends=backends,
         caches=source / "caches",
-        libraries=(folder, *libraries) if folder else libraries,
+        libraries=(Path(folder), *libraries) if folder else libraries,
     )
 
 

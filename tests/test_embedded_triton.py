@@ -15,7 +15,7 @@ import httpx
 import pytest
 import soundfile
 
-from embedded import orphans, preflight, repository, shm, triton_process, triton_tree
+from embedded import interpreter, orphans, preflight, repository, shm, triton_process, triton_tree
 from embedded.deaths import Deaths
 from embedded.identity import Identity
 from embedded.lock import StateLock
@@ -102,6 +102,21 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
     assert "set ACESTEP_TMPDIR" in refusal(tmp_path, ACESTEP_TMPDIR=str(tmp_path / "file"))
 
 
+@pytest.mark.parametrize("name", ["two words", "cash$HOME", "it's", "a;b"])
+def test_build_folder_that_a_shell_would_read_otherwise(tmp_path: Path, name: str) -> None:
+    said = refusal(tmp_path, ACESTEP_BUILD=str(tmp_path / name))
+    assert "ACESTEP_BUILD: Triton cannot start its models from a path with" in said
+    assert not (tmp_path / name).exists()
+
+
+def test_repository_that_a_shell_would_read_otherwise(tmp_path: Path, toy_repository: Path) -> None:
+    (tmp_path / "my songs").symlink_to(toy_repository)
+    preflight.check_paths({"ACESTEP_BUILD": (tmp_path / "my songs").resolve()})
+    shutil.copytree(toy_repository / "rows", tmp_path / "my models" / "rows")
+    said = refusal(tmp_path, "--repository", str(tmp_path / "my models"), "--no-frontend")
+    assert "--repository: Triton cannot start its models from a path with ' '" in said
+
+
 def test_wrong_setting(tmp_path: Path) -> None:
     assert "ACESTEP_API_PORT" in refusal(tmp_path, ACESTEP_API_PORT="many")
 
@@ -141,8 +156,7 @@ def test_numpy_2_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_missing_libpython_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     preflight.check_libpython()
-    for module in (preflight, triton_tree):
-        monkeypatch.setattr(module, "libpython_name", lambda: "libpython3.99.so.1.0")
+    monkeypatch.setattr(interpreter, "libpython_name", lambda: "libpython3.99.so.1.0")
     with pytest.raises(Refusal, match=r"libpython3\.99\.so\.1\.0 is missing: `apt install libpython"):
         preflight.check_libpython()
 
