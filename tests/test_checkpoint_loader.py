@@ -1,6 +1,7 @@
 """Upstream's checkpoints load strictly: names of the official code, and one clear line for everything else."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def test_official_names_fill_the_modules_exactly(model):
 def test_any_one_changed_key_is_refused_by_name(model):
     upstream, modules = upstream_shapes(model), module_shapes(model)
     for key, shape in upstream.items():
+        if re.search(r"layers\.(?!0\.|23\.)", key):
+            continue  # layers are alike: the first of each stack, and the DiT's last
         others = {name: value for name, value in upstream.items() if name != key}
         in_diffusers = f"{key.partition('.')[0]}.{ours(key)[1]}"
         for changed in {f"{key}_", f"x{key}", key.replace(".", "_.", 1), in_diffusers} - {key}:

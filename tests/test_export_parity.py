@@ -211,9 +211,9 @@ def probe(name: str, module) -> torch.Tensor:
     if name == "audio_token_detokenizer":
         return module(torch.randn(1, 10, 64, generator=random))
     if name == "vae.encoder":
-        return module(torch.randn(1, 2, 5 * 1920, generator=random))
+        return module(torch.randn(1, 2, 2 * 1920, generator=random))
     if name == "vae.decoder":
-        return module(torch.randn(1, 64, 5, generator=random))
+        return module(torch.randn(1, 64, 2, generator=random))
     return module(input_ids=torch.arange(40)[None]).last_hidden_state
 
 
