@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from quart import request
+from tritonclient.grpc import service_pb2
 
 from frontend import paced
 from frontend.answers import new_app
@@ -22,6 +23,7 @@ from frontend.native.multipart import read_form
 from frontend.native.routes import create_app
 from frontend.services import Services
 from frontend.settings import resolve
+from frontend.songs.wire import encode
 from frontend.uploads import Uploads
 from tests.test_native_fields import BOTH
 
@@ -221,6 +223,19 @@ async def test_uploads_survive_a_restart_and_orphans_do_not(services):
         assert await again.store.uploads() == list(job.work.uploads.values()), "a running job needs them too"
         await again.store.finish(claim, {}, [])
         assert await again.store.uploads() == []
+
+
+def test_a_request_is_put_on_the_wire_as_protobuf_would():
+    sounds = {"src_audio": np.arange(600, dtype=np.float32).reshape(2, 300), "reference_audio": np.zeros((2, 0), "f4")}
+    message = service_pb2.ModelInferRequest.FromString(encode({"caption": "ü"}, "id", sounds))
+    assert (message.model_name, message.id) == ("acestep", "id")
+    assert [(entry.name, entry.datatype, list(entry.shape)) for entry in message.inputs] == [
+        ("request", "BYTES", [1]), ("src_audio", "FP32", [2, 300]), ("reference_audio", "FP32", [2, 0])]
+    text, source, reference = message.raw_input_contents
+    assert json.loads(text[4:]) == {"caption": "ü"}
+    assert int.from_bytes(text[:4], "little") == len(text) - 4
+    assert np.array_equal(np.frombuffer(source, "<f4").reshape(2, 300), sounds["src_audio"])
+    assert reference == b""
 
 
 async def pieces(data, size):
