@@ -221,7 +221,8 @@ def tone(rate, channels, seconds=SECONDS):
 
 def samples_of(path):
     audio = load(path, measure(path))
-    assert (audio.dtype, audio.flags["C_CONTIGUOUS"]) == (np.float32, True)
+    assert audio.dtype == np.float32
+    assert audio.flags["C_CONTIGUOUS"]
     return audio
 
 

@@ -226,16 +226,16 @@ async def test_uploads_survive_a_restart_and_orphans_do_not(services):
 
 
 def test_a_request_is_put_on_the_wire_as_protobuf_would():
-    sounds = {"src_audio": np.arange(600, dtype=np.float32).reshape(2, 300), "reference_audio": np.zeros((2, 0), "f4")}
+    sounds = {"src_audio": np.arange(600, dtype=np.float32).reshape(2, 300), "reference_audio": np.ones((2, 1), "f4")}
     message = service_pb2.ModelInferRequest.FromString(encode({"caption": "ü"}, "id", sounds))
     assert (message.model_name, message.id) == ("acestep", "id")
     assert [(entry.name, entry.datatype, list(entry.shape)) for entry in message.inputs] == [
-        ("request", "BYTES", [1]), ("src_audio", "FP32", [2, 300]), ("reference_audio", "FP32", [2, 0])]
+        ("request", "BYTES", [1]), ("src_audio", "FP32", [2, 300]), ("reference_audio", "FP32", [2, 1])]
     text, source, reference = message.raw_input_contents
     assert json.loads(text[4:]) == {"caption": "ü"}
     assert int.from_bytes(text[:4], "little") == len(text) - 4
     assert np.array_equal(np.frombuffer(source, "<f4").reshape(2, 300), sounds["src_audio"])
-    assert reference == b""
+    assert reference == np.ones(2, "<f4").tobytes()
 
 
 async def pieces(data, size):
