@@ -1,43 +1,79 @@
 # make run: a song server on this machine. make test: all tests. make help: the rest.
 # Settings go on the command line (make run CHECKPOINTS=/models MODEL=acestep-v15-turbo) or into .env; docs/settings.md lists them.
+# PYTHON=/path/to/python3.12 chooses the interpreter; without it the first of python3.11 and python3.12 that has all it needs.
 
-PYTHON ?= $(firstword $(foreach v,python3.11 python3.12,$(if $(shell command -v $(v)),$(v))))
 # The index torch comes from. The lock pins its CPU build, so no other build is ever installed instead.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PERF := build/tools/perf_analyzer/perf_analyzer
-READY := $(VENV)/installed-$(shell cksum requirements.lock | cut -d' ' -f1)
+LOCK := $(shell cksum < requirements.lock | cut -d' ' -f1)
+
+# The stamp carries what the environment was made of: the lock's checksum, not its time, and the interpreter's version.
+VERSION_OF = import sys; print("%d.%d" % sys.version_info[:2])
+MINOR :=
+ifeq ($(strip $(PYTHON)),)
+  MADE := $(shell test -x $(PY) && cd $(VENV) && ls -d installed-$(LOCK)-3.* 2>/dev/null)
+  MINOR := $(lastword $(subst -, ,$(firstword $(MADE))))
+  ifeq ($(MINOR),)
+    # The one that works is better than the first one; if none does, the first one that runs says what it lacks.
+    # (`true`: make takes the exit code 127 of a shell for its own failure.)
+    override PYTHON := $(firstword \
+      $(shell for p in python3.11 python3.12; do "$$p" -I embedded/interpreter.py >/dev/null 2>&1 && echo "$$p"; done; true) \
+      $(shell for p in python3.11 python3.12; do "$$p" -c '' >/dev/null 2>&1 && echo "$$p"; done; true))
+  endif
+endif
+ifeq ($(MINOR),)
+  MINOR := $(if $(PYTHON),$(shell "$(PYTHON)" -c '$(VERSION_OF)' 2>/dev/null; true))
+endif
+READY := $(VENV)/installed-$(LOCK)-$(MINOR)
+
+# What a user types is passed on as it stands: a $ in a lyric is no variable of make's.
+WORDS := PROMPT LYRICS DURATION FORMAT SEED MODEL_NAME OUT CHECKPOINTS MODEL MODEL2 MODEL3
+$(foreach word,$(WORDS),$(if $(filter-out undefined,$(origin $(word))),$(eval override export $(word) := $$(value $(word)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run song export tools test test-slow lint bench docs clean
+.PHONY: help setup install run song export tools test test-slow lint bench docs clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(READY) ## the virtual environment, from requirements.lock
 
-$(READY): requirements.lock
-	@test -n "$(PYTHON)" || { echo "setup: Python 3.11 or 3.12 is needed and neither is on PATH (Debian: apt install python3.11 python3.11-venv libpython3.11)" >&2; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "setup: $(PYTHON) has no venv module (Debian: apt install $(notdir $(PYTHON))-venv)" >&2; exit 2; }
-	@echo "setup: virtual environment with $(PYTHON), packages of requirements.lock"
-	@begin=$$(date +%s) && rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) \
+# One at a time: a second `make` waits here, then finds the environment made.
+$(READY):
+	@flock requirements.lock $(MAKE) --no-print-directory install
+
+install:
+	@if test -f $(READY); then exit 0; fi; \
+	fail() { echo "setup: $$1" >&2; exit 2; }; \
+	packages='Debian: apt install python3.11 python3.11-venv libpython3.11'; \
+	test -n "$(PYTHON)" || fail "Python 3.11 or 3.12 is needed and neither runs from PATH ($$packages)"; \
+	case "$(MINOR)" in \
+	  3.11|3.12) ;; \
+	  '') fail "PYTHON=$(PYTHON) does not run ($$packages)" ;; \
+	  *) fail "Python 3.11 or 3.12 is needed, $(PYTHON) is $(MINOR) ($$packages)" ;; \
+	esac; \
+	"$(PYTHON)" -I embedded/interpreter.py || exit 2; \
+	if $(PY) -c '' 2>/dev/null; then $(PY) -m embedded idle || exit 2; fi; \
+	echo "setup: virtual environment with $(PYTHON) ($(MINOR)), packages of requirements.lock"; \
+	begin=$$(date +%s); rm -rf $(VENV) && "$(PYTHON)" -m venv $(VENV) \
 	  && $(PY) -m pip install -q --disable-pip-version-check --no-deps --index-url $(TORCH_INDEX) $$(grep '^torch==' requirements.lock) \
 	  && grep -v '^torch==' requirements.lock > $(VENV)/rest.lock \
 	  && $(PY) -m pip install -q --disable-pip-version-check --no-deps -r $(VENV)/rest.lock \
-	  && touch $@ && echo "setup: $$(( $$(date +%s) - begin )) s"
+	  && touch $(READY) && echo "setup: $$(( $$(date +%s) - begin )) s"
 
 run: $(READY) ## export what is needed, start Triton and the APIs; Ctrl-C stops everything
 	@$(PY) -m embedded run
 
 song: $(READY) ## make song PROMPT="soft piano" [LYRICS= DURATION=30 FORMAT=mp3 SEED= MODEL_NAME= OUT=]
 	@test -n "$$PROMPT" || { echo 'song: say what to play: make song PROMPT="soft piano"' >&2; exit 2; }
-	@$(PY) -m embedded song --prompt "$$PROMPT" $(if $(LYRICS),--lyrics "$$LYRICS") $(if $(DURATION),--duration "$$DURATION") \
-	  $(if $(FORMAT),--format "$$FORMAT") $(if $(SEED),--seed "$$SEED") $(if $(MODEL_NAME),--model "$$MODEL_NAME") $(if $(OUT),--out "$$OUT")
+	@$(PY) -m embedded song --prompt="$$PROMPT" $${LYRICS:+--lyrics="$$LYRICS"} $${DURATION:+--duration="$$DURATION"} \
+	  $${FORMAT:+--format="$$FORMAT"} $${SEED:+--seed="$$SEED"} $${MODEL_NAME:+--model="$$MODEL_NAME"} $${OUT:+--out="$$OUT"}
 
 export: $(READY) ## checkpoint to Triton repository, without starting anything
-	@$(PY) -m export $(if $(CHECKPOINTS),--checkpoints "$$CHECKPOINTS") $(if $(MODEL),--models "$$MODEL")
+	@$(PY) -m embedded export
 
 tools: $(PERF) ## NVIDIA's perf_analyzer, in build/tools
 
@@ -45,9 +81,9 @@ tools: $(PERF) ## NVIDIA's perf_analyzer, in build/tools
 $(PERF): | $(READY)
 	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --upgrade --target build/tools/tritonclient tritonclient==2.50.0
 	@mkdir -p $(@D)
-	@ln -sf $(CURDIR)/$(VENV)/lib/python3.*/site-packages/nvidia_pytriton.libs/libb64-*.so.0d $(@D)/libb64.so.0d
-	@ln -sf $(CURDIR)/$(VENV)/lib/python3.*/site-packages/nvidia_pytriton.libs/libcudart-*.so.12.* $(@D)/libcudart.so.12
-	@ln -sf ../tritonclient/bin/perf_analyzer $@
+	@cd $(@D) && libraries=$$(echo ../../../$(VENV)/lib/python3.*/site-packages/nvidia_pytriton.libs) \
+	  && ln -sf "$$libraries"/libb64-*.so.0d libb64.so.0d && ln -sf "$$libraries"/libcudart-*.so.12.* libcudart.so.12 \
+	  && ln -sf ../tritonclient/bin/perf_analyzer $(@F)
 
 test: $(READY) $(PERF) ## all tests but the long counts; may run beside a running stack
 	@$(PY) -m pytest -m "not slow"
@@ -56,16 +92,20 @@ test-slow: $(READY) $(PERF) ## the long counts
 	@$(PY) -m pytest -m slow
 
 lint: $(READY) ## ruff and mypy
-	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/mypy export embedded frontend bench tests
-	@$(VENV)/bin/mypy model_repository/acestep/1/pipeline
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy export embedded frontend bench tests
+	@$(PY) -m mypy model_repository/acestep/1/pipeline
 
 bench: $(READY) ## speed and memory of a 60 s song: models alone, pipeline, end to end
 	@PYTHONPATH=model_repository/acestep/1 $(PY) -m bench $(ARGS)
 
 docs: $(READY) ## writes the generated tables in docs/
-	@$(PY) -m frontend.settings --docs > docs/settings.md
-	@PYTHONPATH=model_repository/acestep/1 $(PY) -m pipeline.metrics > docs/metrics.md
+	@mkdir -p build/docs
+	@$(PY) -m frontend.settings --docs > build/docs/settings.md
+	@PYTHONPATH=model_repository/acestep/1 $(PY) -m pipeline.metrics > build/docs/metrics.md
+	@$(PY) -m export.table > build/docs/graphs.md
+	@mv build/docs/*.md docs/
 
-clean: ## everything that was built, but the virtual environment and the songs
-	rm -rf build .cache .pytest_cache .mypy_cache .ruff_cache
+clean: ## everything that was built and the tools' caches; not the environment, the jobs and the songs
+	@if $(PY) -c '' 2>/dev/null; then $(PY) -m embedded idle; fi
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache

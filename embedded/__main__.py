@@ -1,4 +1,4 @@
-"""`python -m embedded run` and `python -m embedded song`."""
+"""`python -m embedded run`, `song`, `export` and `idle`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import FrameType
 
 from embedded import song_request
 from embedded.refusal import Refusal
-from frontend.settings import SettingsError, add_arguments, read_dotenv, resolve
+from frontend.settings import Settings, SettingsError, add_arguments, read_dotenv, resolve
 
 
 class Stopped(BaseException):
@@ -44,6 +44,10 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
+def _settings(arguments: argparse.Namespace) -> Settings:
+    return resolve(vars(arguments), os.environ, read_dotenv(Path(".env")))
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Starts the stack and stays until Ctrl-C or SIGTERM; 0 after an orderly stop."""
     from embedded import preflight
@@ -52,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from embedded.ready import message
     from embedded.stack import Stack, StackOptions
 
-    settings = resolve(vars(arguments), os.environ, read_dotenv(Path(".env")))
+    settings = _settings(arguments)
     for warning in settings.warnings:
         _say(f"warning: {warning}")
     stack = Stack(settings, StackOptions(arguments.repository, not arguments.no_frontend), _say)
@@ -81,6 +85,21 @@ def song(arguments: argparse.Namespace) -> int:
         return 130
 
 
+def export(arguments: argparse.Namespace) -> int:
+    """Exports what `run` would serve; nothing is started."""
+    from embedded import exporter
+
+    exporter.become(_settings(arguments))
+
+
+def idle(arguments: argparse.Namespace) -> int:
+    """0 if no stack of this checkout runs; Refusal else."""
+    from embedded.idle import check
+
+    check(_settings(arguments))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m embedded", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -89,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument("--no-frontend", action="store_true", help="Triton and its supervisor alone")
     add_arguments(runner)
     runner.set_defaults(work=run)
+    for name, text, work in (
+        ("export", "export what `run` would serve, start nothing", export),
+        ("idle", "succeed if no stack of this checkout runs", idle),
+    ):
+        command = commands.add_parser(name, help=text)
+        add_arguments(command)
+        command.set_defaults(work=work)
     singer = commands.add_parser("song", help="make one song, starting the stack for it if none is up")
     song_request.add_arguments(singer)
     singer.set_defaults(work=song)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from embedded.child import Child, ChildSpec
 from embedded.identity import Identity
@@ -26,6 +27,12 @@ def arguments(settings: Settings) -> list[str]:
     if names := [name for name in (settings.model, settings.model2, settings.model3) if name]:
         result += ["--models", ",".join(names)]
     return result
+
+
+def become(settings: Settings) -> NoReturn:
+    """Replaces this process by the export alone."""
+    env = {**os.environ, "PYTHONPATH": str(SOURCE_ROOT), "PYTHONUNBUFFERED": "1"}
+    os.execve(sys.executable, [sys.executable, "-m", "export", *arguments(settings)], env)
 
 
 def run(settings: Settings, identity: Identity, say: Callable[[str], None]) -> Path:
