@@ -93,7 +93,8 @@ TABLE: tuple[Setting, ...] = (
             aliases=("ACESTEP_LM_MODEL_PATH",)),
     Setting("precision", "PRECISION", "choice", "fp32", "Number format of the exported graphs.", choices=("fp32",)),
     Setting("device", "ACESTEP_DEVICE", "choice", "auto",
-            "Where the models run: chooses the named Triton configuration; `auto` takes a GPU if there is one.",
+            "Where the models run: chooses the named Triton configuration. The lock installs what the CPU needs; "
+            "`cuda` was never run and needs onnxruntime-gpu in the environment.",
             choices=("auto", "cpu", "cuda")),
     Setting("host", "ACESTEP_API_HOST", "text", "127.0.0.1", "Address that the native API listens on."),
     _port("port", "ACESTEP_API_PORT", 8001, "Port of the native API."),
@@ -128,11 +129,23 @@ TABLE: tuple[Setting, ...] = (
 )
 
 _OFFLOAD = "Triton keeps what it serves loaded; memory is chosen by what is exported, not by moving weights"
+_NO_LM = "the 5 Hz LM is not built yet"
+_NO_CHAT = "the OpenRouter-compatible API is not built yet"
 HINTS: tuple[Hint, ...] = (
     Hint("ACESTEP_USE_FLASH_ATTENTION", "attention is part of the exported graph; its runtime picks the kernel"),
     Hint("ACESTEP_OFFLOAD_TO_CPU", _OFFLOAD),
     Hint("ACESTEP_OFFLOAD_DIT_TO_CPU", _OFFLOAD),
     Hint("ACESTEP_LM_OFFLOAD_TO_CPU", _OFFLOAD),
+    Hint("ACESTEP_LM_BACKEND", _NO_LM),
+    Hint("ACESTEP_LM_DEVICE", _NO_LM),
+    Hint("ACESTEP_API_WORKERS", "songs in flight are ACESTEP_QUEUE_WORKERS; no thread waits for one"),
+    Hint("OPENROUTER_API_KEY", _NO_CHAT),
+    Hint("OPENROUTER_HOST", _NO_CHAT),
+    Hint("OPENROUTER_PORT", _NO_CHAT),
+)
+# Who sets one of these expects a closed door: an open one must not start instead.
+REFUSED: tuple[Hint, ...] = (
+    Hint("ACESTEP_API_KEY", "keys are not built yet, and without one everybody who reaches the API may use it"),
 )
 
 
@@ -187,6 +200,9 @@ def resolve(flags: Mapping[str, str | None], env: Mapping[str, str], dotenv: Map
         values["triton_url"] = f"127.0.0.1:{values['triton_grpc_port']}"
     if values["checkpoints"] is None and values["model"] is not None:
         values["checkpoints"] = Path("checkpoints")
+    for hint in REFUSED:
+        if env.get(hint.name) or dotenv.get(hint.name):
+            raise SettingsError(f"{hint.name}: {hint.why}; unset it to start all the same")
     warnings = tuple(
         f"{hint.name} does nothing here: {hint.why}" for hint in HINTS if env.get(hint.name) or dotenv.get(hint.name)
     )
@@ -262,6 +278,8 @@ def docs() -> str:
     lines += ["", "## Accepted without effect", "", "Setting one of these prints a warning with the reason.", "",
               "| variable | why it does nothing here |", "| --- | --- |"]
     lines += [f"| `{hint.name}` | {hint.why} |" for hint in HINTS]
+    lines += ["", "## Refused", "", "With one of these set nothing starts.", "", "| variable | why |", "| --- | --- |"]
+    lines += [f"| `{hint.name}` | {hint.why} |" for hint in REFUSED]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,7 @@ from .audio.decode import Floats, UnreadableAudio
 from .audio.encode import Tags, gain, limit, write_file
 from .audio.spool import Spool, discard
 from .catalogue import Model
-from .jobs.job import MAX_ATTEMPTS, AudioFile, Claim, Progress, Upload
+from .jobs.job import AudioFile, Claim, Progress, Upload, is_tried_again
 from .jobs.store import JobStore, LeaseLost
 from .songs.client import SongClient
 from .songs.errors import SongError
@@ -99,14 +99,13 @@ class Workers:
             await self._give_up_or_back(claim, SongError(500, "internal error"))
 
     async def _give_up_or_back(self, claim: Claim, error: SongError) -> None:
-        """503 and 504 wait and do not count; a fault is tried again up to MAX_ATTEMPTS; the rest fails at once."""
+        """Back to the queue, where only faults count as attempts, or failed."""
         delay = min(0.5 * 2**claim.token, 20.0)
-        waits = error.status in (503, 504)
-        again = waits or (error.status == 500 and claim.job.attempts < MAX_ATTEMPTS)
+        again = is_tried_again(error.status, claim.job.attempts, claim.token)
         log.warning("job %s: %s%s", claim.job.id, error, f"; again in {delay:g} s" if again else "")
         with suppress(LeaseLost):
             if again:
-                await self._store.release(claim, delay=delay, forgive=waits)
+                await self._store.release(claim, delay=delay, forgive=error.status != 500)
             else:
                 code = {400: "invalid_request", 499: "cancelled"}.get(error.status, "generation_failed")
                 await self._store.fail(claim, error.text, code)
@@ -137,7 +136,7 @@ class Workers:
             await asyncio.to_thread(discard, self._folders.spool, f"{claim.job.id}-")
         async with Spool(self._folders.spool / f"{claim.job.id}-{claim.token}") as spool:
             done = await self._listen(claim, spool)
-            await self._store.progress(claim, Progress("encode", 0, len(done.seeds)))
+            await self._store.progress(claim, Progress("write", 0, len(done.seeds)))
             files = await asyncio.gather(*(self._write(claim, spool, done, i) for i in range(len(done.seeds))))
         return _result(done, files), list(files)
 

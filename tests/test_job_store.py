@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from frontend.jobs.job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Progress, State, Work
+from frontend.jobs.job import MAX_ATTEMPTS, MAX_CLAIMS, TRANSITIONS, AudioFile, Progress, State, Work, is_tried_again
 from frontend.jobs.sqlite import SqliteJobStore
 from frontend.jobs.store import LeaseLost, QueueFull, StoreError
 
@@ -167,6 +167,17 @@ async def test_a_released_job_keeps_its_place_and_waits_its_delay(store, clock):
     assert (await store.claim("w", 30)).job.id == jobs[1].id, "the delay holds up nobody else"
     clock.now += 10
     assert (await store.claim("w", 30)).job.attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "claims", "again"),
+    [
+        (503, 1, 1, True), (504, 1, 59, True), (503, 1, MAX_CLAIMS, False), (500, 1, 1, True), (500, 2, 50, True),
+        (500, MAX_ATTEMPTS, 3, False), (400, 1, 1, False), (499, 1, 1, False),
+    ],
+)
+def test_what_goes_back_to_the_queue(status, attempts, claims, again):
+    assert is_tried_again(status, attempts, claims) is again
 
 
 async def test_forgiven_attempts_do_not_count(store):

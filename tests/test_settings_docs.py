@@ -79,6 +79,12 @@ def test_memory_hints_warn_and_change_nothing(hint):
     assert with_hint.environment() == settings().environment()
 
 
+def test_a_key_that_would_not_be_asked_for_stops_the_start():
+    with pytest.raises(SettingsError, match="ACESTEP_API_KEY: keys are not built yet"):
+        settings(env={"ACESTEP_API_KEY": "secret"})
+    assert settings(env={"ACESTEP_API_KEY": ""}).warnings == ()
+
+
 def test_environment_hands_everything_on(tmp_path):
     given = settings(["--port", "9001", "--state", str(tmp_path), "--queue-workers", "3"], {"MODEL": "m"})
     again = settings(env=given.environment())

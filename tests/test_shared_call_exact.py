@@ -23,7 +23,7 @@ async def rows_and_calls(stack) -> tuple[float, float]:
     async with httpx.AsyncClient() as client:
         page = (await client.get(f"http://{stack.triton_metrics}/metrics")).text
     rows, calls = (
-        float(re.search(rf'^{name}{{model="{BASE}".*}} (\S+)$', page, re.MULTILINE)[1])
+        sum(map(float, re.findall(rf'^{name}{{.*model="{BASE}".*}} (\S+)$', page, re.MULTILINE)))
         for name in ("acestep_dit_rows_total", "acestep_dit_calls_total"))
     return rows, calls
 

@@ -22,6 +22,8 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.FAILED: frozenset(),
 }
 MAX_ATTEMPTS = 3
+# A part that is away is waited for, 20 s at a time. But a song may be what takes it away, over and over: it ends here.
+MAX_CLAIMS = 60
 
 
 @dataclass(frozen=True)
@@ -88,3 +90,14 @@ class Claim:
     job: Job
     owner: str
     token: int
+
+
+def is_tried_again(status: int, attempts: int, claims: int) -> bool:
+    """Whether a song that ended with this error goes back to the queue.
+
+    503 and 504 (a part is away, or does not answer) wait; a fault (500) has MAX_ATTEMPTS; what cannot be served, and
+    what was cancelled, has ended.
+    """
+    if status in (503, 504):
+        return claims < MAX_CLAIMS
+    return status == 500 and attempts < MAX_ATTEMPTS
