@@ -98,7 +98,8 @@ def draw_posterior(self: OobleckDiagonalGaussianDistribution, generator: object 
 
 
 def reference_arguments(asked: dict[str, Any], duration: float) -> dict[str, Any]:
-    audio: dict[str, Any] = {name: torch.from_numpy(asked[name]) for name in ("src_audio", "reference_audio") if name in asked}
+    names = [name for name in ("src_audio", "reference_audio") if name in asked]
+    audio: dict[str, Any] = {name: torch.from_numpy(asked[name]) for name in names}
     return {
         "prompt": TEXT["caption"], "lyrics": TEXT["lyrics"], "vocal_language": TEXT["vocal_language"],
         "audio_duration": float(duration), "guidance_scale": 1.0, **audio}
