@@ -80,8 +80,8 @@ def song(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return make(arguments)
-    except KeyboardInterrupt:
-        print("embedded: song cancelled", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"embedded: stopped; {interrupt if interrupt.args else 'no song was asked for'}", file=sys.stderr)
         return 130
 
 

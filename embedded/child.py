@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded.identity import Identity
+from embedded.identity import MARK, Identity
 
 LEASH = Path(__file__).with_name("leash.py")
 KEPT_LOGS = 3
@@ -31,12 +31,14 @@ class ChildSpec:
 
 
 class Child:
-    """One running command in a session of its own, marked as ours, on a leash to the launcher."""
+    """One running command in a session of its own, on a leash to this process; marked if it is part of a stack."""
 
-    def __init__(self, spec: ChildSpec, identity: Identity) -> None:
+    def __init__(self, spec: ChildSpec, identity: Identity | None) -> None:
         self.spec = spec
-        variable, value = identity.mark
-        env = {**spec.env, variable: value}
+        env = {name: value for name, value in spec.env.items() if name != MARK}
+        if identity:
+            variable, value = identity.mark
+            env[variable] = value
         argv = [sys.executable, "-I", "-S", str(LEASH), str(int(signal.SIGTERM)), str(os.getpid()), *spec.argv]
         with _fresh(spec.log).open("wb") as out:
             self.process = subprocess.Popen(

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from embedded.borrowed_stack import borrow
+from embedded.borrowed_stack import borrow, is_up
 from embedded.refusal import Refusal
 from embedded.song_request import body, format_of, free_name
 from frontend.settings import read_dotenv, resolve
@@ -25,28 +25,51 @@ def make(arguments: argparse.Namespace) -> int:
     """Makes the song and writes its file; Refusal with the service's own words if it fails."""
     audio_format = arguments.format or format_of(arguments.out) or "mp3"
     out = arguments.out or free_name(Path("songs"), arguments.prompt, audio_format)
+    fields = body(arguments, audio_format)
     if arguments.url:
-        return _make_at(arguments.url.rstrip("/"), body(arguments, audio_format), out)
+        return _make_at(arguments.url.rstrip("/"), fields, out)
     settings = resolve({}, os.environ, read_dotenv(Path(".env")))
-    with borrow(settings, lambda text: print(text, file=sys.stderr, flush=True)) as api:
-        return _make_at(api, body(arguments, audio_format), out)
+    try:
+        with borrow(settings, lambda text: print(text, file=sys.stderr, flush=True)) as api:
+            return _make_at(api, fields, out)
+    except Cancelled as cancelled:
+        if not is_up(cancelled.api):  # it ended with this command
+            raise KeyboardInterrupt(f"job {cancelled.job_id} stays queued and is made at the next start") from None
+        raise
+
+
+class Cancelled(KeyboardInterrupt):
+    """Ctrl-C after the song was asked for; `str()` says what becomes of it."""
+
+    def __init__(self, job_id: str, api: str) -> None:
+        super().__init__(f"job {job_id} is not cancelled: {api}/v1/jobs/{job_id}")
+        self.job_id = job_id
+        self.api = api
 
 
 def _make_at(api: str, fields: dict[str, Any], out: Path) -> int:
     started = time.monotonic()
     try:
-        with httpx.Client(base_url=api, timeout=60) as client:
+        with httpx.Client(base_url=api, timeout=60, trust_env=_outside(api)) as client:
             job_id = _answer(client.post("/v1/music/generate", json=fields))["job_id"]
-            job = _wait(client, job_id)
+            try:
+                job = _wait(client, job_id)
+            except KeyboardInterrupt:
+                raise Cancelled(job_id, api) from None
             if job["status"] != "succeeded":
                 raise Refusal(f"the song failed: {job.get('error') or 'no reason given'}")
             _download(client, job["result"]["first_audio_path"], out)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Refusal(f"no answer from {api}: {error}") from None
     result = job["result"]
     print(f"{out}  ({fields['audio_duration']:g} s by {result['dit_model']}, seed {result['seed_value']}, "
           f"made in {time.monotonic() - started:.1f} s)")
     return 0
+
+
+def _outside(api: str) -> bool:
+    """Whether the environment's proxies are for this address: they are for the world outside, not for this machine."""
+    return not api.startswith(("http://127.", "http://[::1]", "http://localhost"))
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:

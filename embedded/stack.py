@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded import exporter, orphans, preflight, repository, shm, stack_file, triton_process, triton_tree
+from embedded import address, exporter, orphans, preflight, repository, shm, stack_file, triton_process, triton_tree
 from embedded.child import Child, ChildSpec
 from embedded.identity import Identity
 from embedded.lock import StateLock
@@ -55,9 +55,7 @@ class Stack:
 
     @property
     def api(self) -> str:
-        host = self.settings.host
-        reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        return f"http://{reachable}:{self.settings.port}"
+        return address.url(self.settings.host, self.settings.port)
 
     def start(self) -> StackFile:
         """Everything up and answering; Refusal with one line for whatever stands against it."""

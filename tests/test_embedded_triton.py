@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +17,17 @@ import httpx
 import pytest
 import soundfile
 
-from embedded import interpreter, orphans, preflight, repository, shm, triton_process, triton_tree
+from embedded import (
+    address,
+    borrowed_stack,
+    interpreter,
+    orphans,
+    preflight,
+    repository,
+    shm,
+    triton_process,
+    triton_tree,
+)
 from embedded.deaths import Deaths
 from embedded.identity import Identity
 from embedded.lock import StateLock
@@ -43,8 +55,8 @@ def test_everything_started_is_marked_and_private(stack: RunningStack) -> None:
     commands = {Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0] for pid in orphans.marked(identity)}
     assert {"tritonserver", "triton_python_backend_stub"} <= {os.path.basename(command) for command in commands}
     assert shm.files(stack.shm_prefix)
-    for address in (stack.triton_http, stack.triton_grpc, stack.triton_metrics):
-        assert address.startswith("127.0.0.1:")
+    for each in (stack.triton_http, stack.triton_grpc, stack.triton_metrics):
+        assert each.startswith("127.0.0.1:")
 
 
 def embedded(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -242,15 +254,47 @@ def test_song_without_a_service(tmp_path: Path) -> None:
     assert done.stderr.startswith("embedded: no answer from http://127.0.0.1:9")
 
 
-@pytest.mark.slow
-def test_song_brings_a_stack_of_its_own(tmp_path: Path) -> None:
+def test_addresses_for_a_client_on_this_machine() -> None:
+    assert address.url("::", 8001) == address.url("::1", 8001) == "http://[::1]:8001"
+    assert address.url("0.0.0.0", 8001) == address.url("127.0.0.1", 8001) == "http://127.0.0.1:8001"
+    assert address.url("studio.lan", 80) == "http://studio.lan:80"
+
+
+def test_song_to_an_address_that_is_none(tmp_path: Path) -> None:
+    env = launcher_environment(tmp_path / "state")
+    done = embedded("song", "--prompt", "x", "--url", "http://[::1", env=env, cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.startswith("embedded: no answer from http://[::1")
+    assert done.stderr.count("\n") == 1
+
+
+def test_only_our_own_service_is_taken_for_a_running_stack(stack: RunningStack) -> None:
+    assert borrowed_stack.is_up(stack.api)
+    assert not borrowed_stack.is_up(f"http://{stack.triton_http}")
+    assert not borrowed_stack.is_up("http://[::1")
+
+
+def test_songs_at_once_share_a_stack_and_leave_nothing(tmp_path: Path) -> None:
+    """Three commands and no stack: one starts it and stops it when the others are done, one is interrupted."""
     state = tmp_path / "state"
-    flags = ("--prompt", "x", "--duration", "10", "--out", "a/b.wav")
-    done = embedded("song", *flags, env=launcher_environment(state), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert soundfile.info(tmp_path / "a" / "b.wav").frames == 480_000
+    env = launcher_environment(state) | {"ACESTEP_API_HOST": "::"}
+    command = [sys.executable, "-m", "embedded", "song", "--prompt", "x", "--duration"]
+    texts = [tmp_path / f"said-{number}" for number in range(3)]
+    begun = []
+    for text, more in zip(texts, (["10", "--out", "a/b.wav"], ["10", "--out", "c.wav"], ["600"]), strict=True):
+        with text.open("wb") as out:
+            begun.append(subprocess.Popen([*command, *more], env=env, cwd=tmp_path, stderr=out, stdout=out))
+    deadline = time.monotonic() + 60
+    while not ((tmp_path / "a" / "b.wav").exists() and (tmp_path / "c.wav").exists()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    begun[2].send_signal(signal.SIGINT)
+    assert [process.wait(20) for process in begun] == [0, 0, 130], [text.read_text() for text in texts]
+    assert re.search(r"embedded: stopped; job \S+ (stays queued|is not cancelled)", texts[2].read_text())
+    assert soundfile.info(tmp_path / "a" / "b.wav").frames == soundfile.info(tmp_path / "c.wav").frames == 480_000
+    assert sum("starting one for this song" in text.read_text() for text in texts) >= 1
     assert orphans.marked(Identity.of(state)) == []
     assert shm.files(Identity.of(state).shm_prefix) == []
+    assert list((state / "logs").glob("launcher*")) == []
 
 
 def test_ready_message_shows_a_request_that_works(stack: RunningStack) -> None:
