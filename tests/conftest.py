@@ -16,7 +16,8 @@ from typing import Protocol
 
 import pytest
 
-from embedded import stack_file
+from embedded import orphans, shm, stack_file
+from embedded.identity import Identity
 from embedded.stack_file import StackFile
 from frontend.settings import TABLE
 
@@ -124,6 +125,8 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack
     yield factory
     for each in running:
         each.stop()
+        orphans.reap(Identity.of(each.state))  # of a test that failed after it had killed a launcher
+        shm.clean(each.shm_prefix)
 
 
 @pytest.fixture(scope="session")

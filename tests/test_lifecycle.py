@@ -164,17 +164,31 @@ def test_a_pipeline_that_hangs_is_replaced(hung: tuple[RunningStack, int]) -> No
     TritonControl(running.triton_grpc).ping(5)
 
 
-def test_next_start_clears_what_a_killed_launcher_left(start_stack: StartStack, toy_repository: Path) -> None:
-    first = start_stack(repository=toy_repository, frontend=False)
-    pids = [server_of(first).pid, *stubs_of(first).values()]
-    os.kill(stubs_of(first)["rows"], signal.SIGSTOP)  # one that does not go by itself
+def test_nothing_outlives_a_killed_launcher_and_its_next_start(start_stack: StartStack, toy_repository: Path) -> None:
+    """Only the launcher is killed: what can follow it does so by itself, the next start ends what cannot."""
+    first = start_stack()
+    server, frontend = server_of(first), frontend_of(first)
+    old = [server.pid, frontend.pid, *stubs_of(first).values()]
+    server.suspend()
     first.process.kill()
-    os.kill(pids[0], signal.SIGKILL)
     first.process.wait()
-    assert remains(first), "nothing was left: this test tests nothing"
+    print(f"frontend gone after {until(lambda: not alive(frontend.pid), STOP):.1f} s")  # nobody else ends it here
+    assert alive(server.pid), "nothing was left: this test tests nothing"
+    assert shm.files(first.shm_prefix)
+    started = time.monotonic()
     second = start_stack(state=first.state, repository=toy_repository, frontend=False)
-    assert not any(alive(pid) for pid in pids)
+    assert not any(alive(pid) for pid in old)
+    mine = {each.pid for each in psutil.Process(second.pid).children(recursive=True)}
+    assert set(orphans.marked(Identity.of(second.state))) <= mine
     assert len(shm.files(second.shm_prefix)) == len(stubs_of(second))
+    assert time.monotonic() - started < STOP
     second.process.send_signal(signal.SIGTERM)
     assert second.process.wait(STOP) == 0
     assert remains(second) == []
+
+
+def test_a_server_follows_its_killed_launcher(start_stack: StartStack, toy_repository: Path) -> None:
+    running = start_stack(repository=toy_repository, frontend=False)
+    running.process.kill()
+    running.process.wait()
+    print(f"all gone after {until(lambda: remains(running) == [], STOP):.1f} s")
