@@ -11,6 +11,7 @@ from . import artifacts
 from .cache import Cache, only_one
 from .digests import digest, sources
 from .layout import Checkpoints
+from .pruning import note, prune
 from .repository import Repository
 
 EMBEDDED_MODELS = ("acestep-tiny-turbo", "acestep-tiny-base")
@@ -58,6 +59,8 @@ def _export(request: Request, progress: Progress) -> Path:
             repository.assemble(folder, graphs)
         progress(f"repository {time.monotonic() - started:.1f} s")
         found = repositories.root / key
+    note(found, (artifact.digest() for artifact in wanted))
+    prune(repositories, graphs)
     return found.resolve()
 
 
