@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -28,10 +29,12 @@ from embedded import (
     triton_process,
     triton_tree,
 )
+from embedded.child import Child, ChildSpec
 from embedded.deaths import Deaths
-from embedded.identity import Identity
+from embedded.identity import MARK, Identity
 from embedded.lock import StateLock
 from embedded.refusal import Refusal
+from embedded.tenancy import Tenancy
 from tests.conftest import RunningStack, launcher_environment
 
 
@@ -274,6 +277,31 @@ def test_only_our_own_service_is_taken_for_a_running_stack(stack: RunningStack) 
     assert not borrowed_stack.is_up("http://[::1")
 
 
+def test_a_stack_is_left_by_its_tenants_before_it_is_taken_down(tmp_path: Path) -> None:
+    first, second, told = Tenancy(tmp_path), Tenancy(tmp_path), threading.Event()
+    waiter = threading.Thread(target=first.be_the_last, args=(told.set,))
+    waiter.start()
+    assert told.wait(5)
+    assert waiter.is_alive()
+    second.end()
+    waiter.join(5)
+    assert not waiter.is_alive()
+    first.end()
+
+
+def test_a_song_s_launcher_is_no_relic_for_another_launcher(tmp_path: Path) -> None:
+    identity = Identity.of(tmp_path)
+    spec = ChildSpec("x", ["/bin/sleep", "60"], {MARK: identity.id}, tmp_path / "log")
+    children = [Child(spec, None), Child(spec, identity)]
+    try:
+        assert orphans.reap(identity) == [children[1].pid]
+        assert children[0].exit_code is None
+    finally:
+        for child in children:
+            child.kill()
+
+
+@pytest.mark.slow
 def test_songs_at_once_share_a_stack_and_leave_nothing(tmp_path: Path) -> None:
     """Three commands and no stack: one starts it and stops it when the others are done, one is interrupted."""
     state = tmp_path / "state"
