@@ -171,7 +171,7 @@ def test_a_job_runs_on_while_its_client_is_away_and_shows_progress(stack):
                 seen.add(record["progress"]["phase"])
             time.sleep(0.05)
     assert record["status"] == "succeeded"
-    assert seen <= {"condition", "denoise", "decode", "encode"}
+    assert seen <= {"condition", "denoise", "decode", "write"}
     assert seen, "no progress was shown"
 
 
