@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -26,16 +26,9 @@ START_TIMEOUT = 280.0  # the first start after a clone exports the embedded chec
 
 
 @dataclass(frozen=True)
-class RunningStack:
+class RunningStack(StackFile):
     """A stack that a test may talk to: `stack.json`'s fields, its state directory and its launcher."""
 
-    pid: int
-    api: str
-    triton_http: str
-    triton_grpc: str
-    triton_metrics: str
-    repository: str
-    shm_prefix: str
     state: Path
     process: subprocess.Popen[bytes]
 
@@ -97,10 +90,7 @@ def start(state: Path, repository: Path | None, frontend: bool) -> RunningStack:
 
 
 def _running(found: StackFile, state: Path, process: subprocess.Popen[bytes]) -> RunningStack:
-    return RunningStack(
-        found.pid, found.api, found.triton_http, found.triton_grpc, found.triton_metrics, found.repository,
-        found.shm_prefix, state, process,
-    )
+    return RunningStack(**asdict(found), state=state, process=process)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from .chunks import cut_chunks
 from .errors import FAULT, SongError
 from .facts import Served
 from .length import HOP, LATENT_CHANNELS, SongLength, padded
-from .models import Floats, Models
+from .models import Codes, Floats, Models
 from .noise import draw_normal
 from .plan import SongPlan
 from .region import region_mask
@@ -77,10 +77,10 @@ class Listener:
             return with_mask(await self._hints(codes))
         mask = region_mask(plan.canvas)
         if plan.task == "repaint":
-            latents = np.where(mask > 0, silence_of(plan.dit.silence, plan.length), latents)
+            latents = np.where(mask > 0, silence(plan.dit.silence, plan.length.visible), latents)
         return np.concatenate([latents, mask], axis=1)
 
-    async def _hints(self, codes: "np.typing.NDArray[np.int64]") -> Floats:
+    async def _hints(self, codes: Codes) -> Floats:
         """Source latents [visible, 64] of codes; what they do not reach is silence."""
         latents = await self._models.detokenize(self._plan.dit.name, codes)
         return self._fill(latents[: self._plan.length.visible])
@@ -108,11 +108,6 @@ def silence(latent: Floats, frames: int) -> Floats:
     return np.tile(latent, (-(-frames // len(latent)), 1))[:frames]
 
 
-def silence_of(latent: Floats, length: SongLength) -> Floats:
-    """Silence as long as a song's DiT sequence."""
-    return silence(latent, length.visible)
-
-
 def with_mask(latents: Floats) -> Floats:
     """Context [frames, 128] of source latents, every frame made anew."""
     return np.concatenate([latents, np.ones((len(latents), LATENT_CHANNELS), np.float32)], axis=1)
@@ -120,4 +115,4 @@ def with_mask(latents: Floats) -> Floats:
 
 def context_of_silence(latent: Floats, length: SongLength) -> Floats:
     """Context of a song that follows no source: silence, all of it made anew; float32 [visible, 128]."""
-    return with_mask(silence_of(latent, length))
+    return with_mask(silence(latent, length.visible))

@@ -13,8 +13,8 @@ from .errors import CANCELLED, FAULT, SongError
 from .events import Audio, Described, Done, Event, Latents, Progress
 from .facts import Served
 from .length import HOP, LATENT_CHANNELS, SongLength
-from .material import Listener, Uploads, silence_of
-from .models import Floats, Models
+from .material import Listener, Uploads, silence
+from .models import Condition, Floats, Models
 from .noise import draw_normal
 from .plan import SongPlan
 from .region import Splice
@@ -94,29 +94,34 @@ async def _condition(plan: SongPlan, studio: Studio, caller: Caller, listener: L
 
     tracks: list[Track] = []
     for item, seed in enumerate(plan.seeds):
-        if tracks and not plan.uses_reference and plan.canvas is None and plan.codes is None:
-            stages = tracks[0].stages
-        else:
-            stages = await _stages(plan, studio, listener, item)
+        if not tracks or plan.uses_reference:
+            # Of what the texts are encoded with, only a reference's timbre is drawn by seed.
+            texts = await _encode_texts(plan, studio, await listener.timbre(seed))
+        if not tracks or plan.canvas is not None or plan.codes is not None:
+            context = await listener.context(item)
         noise = await asyncio.to_thread(draw_normal, seed, "latents", (plan.length.visible, LATENT_CHANNELS))
+        stages = _stages(plan, texts, context)
         tracks.append(Track(seed, noise, stages, plan.course, lambda step, item=item: on_step(item, step)))  # type: ignore[misc]
         caller.check()
         caller.report(Progress("condition", item + 1, len(plan.seeds)))
     return tracks
 
 
-async def _stages(plan: SongPlan, studio: Studio, listener: Listener, item: int) -> tuple[Stage, ...]:
+async def _encode_texts(plan: SongPlan, studio: Studio, timbre: Floats) -> list[Condition]:
+    """The condition of the song's prompt, and after it that of the later one, if there is one."""
+    prompts = [plan.prompt] if plan.later is None else [plan.prompt, plan.later.prompt]
+    return [await studio.models.condition(plan.dit.name, prompt, plan.lyrics, timbre) for prompt in prompts]
+
+
+def _stages(plan: SongPlan, texts: list[Condition], context: Floats) -> tuple[Stage, ...]:
     """What an item follows, from its first step on and, with a cover strength below 1, later."""
-    timbre = await listener.timbre(plan.seeds[item])
-    condition = await studio.models.condition(plan.dit.name, plan.prompt, plan.lyrics, timbre)
-    first = Stage(0, condition, await listener.context(item))
+    first = Stage(0, texts[0], context)
     if plan.later is None:
         return (first,)
-    free = await studio.models.condition(plan.dit.name, plan.later.prompt, plan.lyrics, timbre)
     # Upstream keeps the mask of the task: a lego's region stays one.
-    silence = silence_of(plan.dit.silence, plan.length)
-    context = np.concatenate([silence, first.context[:, LATENT_CHANNELS:]], axis=1)
-    return (first, Stage(plan.later.begin, free, context))
+    mask = context[:, LATENT_CHANNELS:]
+    free = np.concatenate([silence(plan.dit.silence, plan.length.visible), mask], axis=1)
+    return (first, Stage(plan.later.begin, texts[1], free))
 
 
 async def _denoise(plan: SongPlan, studio: Studio, tracks: list[Track]) -> list[Floats]:
