@@ -1,0 +1,1 @@
+"""Guided, constrained and reproducible sampling of the ACE-Step 5 Hz LM."""
