@@ -16,7 +16,14 @@ from .repository import Repository
 
 EMBEDDED_MODELS = ("acestep-tiny-turbo", "acestep-tiny-base")
 MODEL_REPOSITORY = Path(__file__).parent.parent / "model_repository"
-_TINY_RECIPE = ("tiny_checkpoint.py", "tiny_weights.py", "tiny_tokenizer.py", "oobleck.py")
+_TINY_RECIPE = (
+    "tiny_checkpoint.py",
+    "tiny_weights.py",
+    "tiny_tokenizer.py",
+    "tiny_lm.py",
+    "tiny_lm_tokenizer.py",
+    "oobleck.py",
+)
 
 Progress = Callable[[str], None]
 

@@ -13,13 +13,14 @@ from diffusers import AutoencoderOobleck
 from safetensors.numpy import save_file
 from transformers import Qwen3Config, Qwen3Model
 
-from . import oobleck, tiny_tokenizer, tiny_weights
+from . import oobleck, tiny_lm, tiny_tokenizer, tiny_weights
 from .checkpoint import SILENCE_FRAMES, meta_modules, parameter_shapes
 from .layout import SILENCE, TEXT_ENCODER, VAE, VAE_WEIGHTS, DitConfig
 from .upstream_keys import to_upstream
 
 TURBO = "acestep-tiny-turbo"
 BASE = "acestep-tiny-base"
+LM = "acestep-5Hz-lm-tiny"
 SEED = 20_260_124
 CHANNELS = 64
 TEXT_WIDTH = 32
@@ -95,11 +96,12 @@ _TEXT: dict[str, Any] = {
 
 
 def write(root: Path) -> None:
-    """Fills an empty folder with the embedded checkpoint (about 12 MB)."""
+    """Fills an empty folder with the embedded checkpoint (about 38 MB)."""
     write_dit(root / TURBO, {"is_turbo": True, "model_version": "turbo"}, SEED)
     write_dit(root / BASE, {"is_turbo": False, "model_version": "base"}, SEED + 1)
     _write_vae(root / VAE)
     _write_text_encoder(root / TEXT_ENCODER)
+    tiny_lm.write(root / LM)
 
 
 def write_dit(folder: Path, variant: Mapping[str, Any], seed: int) -> None:

@@ -1,7 +1,7 @@
 """A small byte-level BPE tokenizer in the shape of Qwen3-Embedding's: any text encodes, one end token is appended."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -49,6 +49,16 @@ love and dream and time, the fire in your eyes, the rain, the sun, the ocean and
 
 def build() -> Tokenizer:
     """The tokenizer; the same one every time."""
+    tokenizer = train(_TEXTS.splitlines(keepends=True), VOCABULARY - len(SPECIAL))
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {END}", pair=f"$A {END} $B {END}", special_tokens=[(END, tokenizer.token_to_id(END))]
+    )
+    return tokenizer
+
+
+def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE of at most `vocabulary` tokens, without any special token or post-processor."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -59,16 +69,12 @@ def build() -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(SPECIAL),
+        vocab_size=vocabulary,
         min_frequency=1,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_lines(), trainer)
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"$A {END}", pair=f"$A {END} $B {END}", special_tokens=[(END, tokenizer.token_to_id(END))]
-    )
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
@@ -86,7 +92,3 @@ def write(folder: Path) -> int:
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     return int(tokenizer.get_vocab_size(with_added_tokens=True))
-
-
-def _lines() -> Iterator[str]:
-    yield from _TEXTS.splitlines(keepends=True)
