@@ -7,10 +7,13 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 VENV := .venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install -q --disable-pip-version-check
 PERF := build/tools/perf_analyzer/perf_analyzer
 LOCK := $(shell cksum < requirements.lock | cut -d' ' -f1)
+# lm_guidance is installed as a link to this folder: vLLM's processes, started by Triton, know no PYTHONPATH.
+LINK := $(shell { cat lm_guidance/pyproject.toml; pwd; } | cksum | cut -d' ' -f1)
 
-# The stamp carries what the environment was made of: the lock's checksum, not its time, and the interpreter's version.
+# The stamps carry what the environment was made of: the lock's checksum, not its time, and the interpreter's version.
 VERSION_OF = import sys; print("%d.%d" % sys.version_info[:2])
 MINOR :=
 ifeq ($(strip $(PYTHON)),)
@@ -27,14 +30,15 @@ endif
 ifeq ($(MINOR),)
   MINOR := $(if $(PYTHON),$(shell "$(PYTHON)" -c '$(VERSION_OF)' 2>/dev/null; true))
 endif
-READY := $(VENV)/installed-$(LOCK)-$(MINOR)
+PACKAGES := $(VENV)/installed-$(LOCK)-$(MINOR)
+READY := $(VENV)/ready-$(LOCK)-$(MINOR)-$(LINK)
 
 # What a user types is passed on as it stands: a $ in a lyric is no variable of make's.
 WORDS := PROMPT LYRICS DURATION FORMAT SEED MODEL_NAME OUT CHECKPOINTS MODEL MODEL2 MODEL3
 $(foreach word,$(WORDS),$(if $(filter-out undefined,$(origin $(word))),$(eval override export $(word) := $$(value $(word)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run song export tools test test-slow lint bench docs clean
+.PHONY: help setup install link run song export tools test test-slow lint bench docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,6 +51,7 @@ $(READY):
 
 install:
 	@if test -f $(READY); then exit 0; fi; \
+	if test -f $(PACKAGES); then $(MAKE) --no-print-directory link; exit; fi; \
 	fail() { echo "setup: $$1" >&2; exit 2; }; \
 	packages='Debian: apt install python3.11 python3.11-venv libpython3.11'; \
 	test -n "$(PYTHON)" || fail "Python 3.11 or 3.12 is needed and neither runs from PATH ($$packages)"; \
@@ -59,10 +64,14 @@ install:
 	if $(PY) -c '' 2>/dev/null; then $(PY) -m embedded idle || exit 2; fi; \
 	echo "setup: virtual environment with $(PYTHON) ($(MINOR)), packages of requirements.lock"; \
 	begin=$$(date +%s); rm -rf $(VENV) && "$(PYTHON)" -m venv $(VENV) \
-	  && $(PY) -m pip install -q --disable-pip-version-check --no-deps --index-url $(TORCH_INDEX) $$(grep '^torch==' requirements.lock) \
+	  && $(PIP) --no-deps --index-url $(TORCH_INDEX) $$(grep '^torch==' requirements.lock) \
 	  && grep -v '^torch==' requirements.lock > $(VENV)/rest.lock \
-	  && $(PY) -m pip install -q --disable-pip-version-check --no-deps -r $(VENV)/rest.lock \
-	  && touch $(READY) && echo "setup: $$(( $$(date +%s) - begin )) s"
+	  && $(PIP) --no-deps -r $(VENV)/rest.lock \
+	  && touch $(PACKAGES) && $(MAKE) --no-print-directory link && echo "setup: $$(( $$(date +%s) - begin )) s"
+
+# Without build isolation: setuptools is in the lock, nothing is downloaded.
+link:
+	@$(PIP) --no-deps --no-build-isolation -e ./lm_guidance && rm -f $(VENV)/ready-* && touch $(READY)
 
 run: $(READY) ## export what is needed, start Triton and the APIs; Ctrl-C stops everything
 	@$(PY) -m embedded run
@@ -79,7 +88,7 @@ tools: $(PERF) ## NVIDIA's perf_analyzer, in build/tools
 
 # The last client wheel that carries the binary; the two libraries it misses are the server's own.
 $(PERF): | $(READY)
-	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --upgrade --target build/tools/tritonclient tritonclient==2.50.0
+	@$(PIP) --no-deps --upgrade --target build/tools/tritonclient tritonclient==2.50.0
 	@mkdir -p $(@D)
 	@cd $(@D) && libraries=$$(echo ../../../$(VENV)/lib/python3.*/site-packages/nvidia_pytriton.libs) \
 	  && ln -sf "$$libraries"/libb64-*.so.0d libb64.so.0d && ln -sf "$$libraries"/libcudart-*.so.12.* libcudart.so.12 \
@@ -93,7 +102,7 @@ test-slow: $(READY) $(PERF) ## the long counts
 
 lint: $(READY) ## ruff and mypy
 	@$(PY) -m ruff check .
-	@$(PY) -m mypy export embedded frontend bench tests
+	@$(PY) -m mypy export embedded frontend lm_guidance bench tests
 	@$(PY) -m mypy model_repository/acestep/1/pipeline
 
 bench: $(READY) ## speed and memory of a 60 s song: models alone, pipeline, end to end

@@ -23,10 +23,12 @@ case "$*" in
   -c*version_info*) echo 3.11 ;;
   *interpreter.py|"-c ") ;;
   "-m venv"*) echo venv >> made.log; mkdir -p .venv/bin; sleep 0.2; cp "$0" .venv/bin/python ;;
+  "-m pip"*"-e ./lm_guidance") echo link >> made.log ;;
   "-m pip"*) sleep 0.1 ;;
   *) for argument in "$@"; do printf '%s\n' "$argument"; done ;;
 esac
 """
+MADE = "venv\nlink\n"  # what that interpreter writes down of one set-up
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def checkout(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("Makefile", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
-    for name in ("embedded", "export", "frontend"):
+    for name in ("embedded", "export", "frontend", "lm_guidance"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
@@ -77,7 +79,7 @@ def make(checkout: Path, path: Path, *arguments: str) -> tuple[str, str]:
 def ready(checkout: Path, path: Path) -> None:
     python = script(path / "python3.11", INTERPRETER)
     make(checkout, path, "setup")
-    assert (checkout / "made.log").read_text() == "venv\n"
+    assert (checkout / "made.log").read_text() == MADE
     python.unlink()
 
 
@@ -126,12 +128,26 @@ def test_a_touched_lock_is_no_changed_lock(checkout: Path, path: Path) -> None:
     ready(checkout, path)
     os.utime(checkout / "requirements.lock", (4e9, 4e9))
     make(checkout, path, "run")
-    assert (checkout / "made.log").read_text() == "venv\n"
+    assert (checkout / "made.log").read_text() == MADE
     with (checkout / "requirements.lock").open("a") as file:
         file.write("another==1\n")
     script(path / "python3.11", INTERPRETER)
     make(checkout, path, "run")
-    assert (checkout / "made.log").read_text() == "venv\nvenv\n"
+    assert (checkout / "made.log").read_text() == 2 * MADE
+
+
+def test_an_environment_without_its_link_to_lm_guidance_gets_one(checkout: Path, path: Path) -> None:
+    """One that was made before there was such a link, one that a moved checkout brought along."""
+    ready(checkout, path)
+    for stamp in (checkout / ".venv").glob("ready-*"):
+        stamp.unlink()
+    make(checkout, path, "run")
+    assert (checkout / "made.log").read_text() == f"{MADE}link\n"
+    moved = checkout.rename(checkout.parent / "moved songs")
+    make(moved, path, "run")
+    make(moved, path, "run")
+    assert (moved / "made.log").read_text() == f"{MADE}link\nlink\n"
+    assert len(list((moved / ".venv").glob("ready-*"))) == 1
 
 
 def test_two_first_runs_make_one_environment(checkout: Path, path: Path) -> None:
@@ -139,7 +155,7 @@ def test_two_first_runs_make_one_environment(checkout: Path, path: Path) -> None
     both = [start(checkout, path, "run") for _ in range(2)]
     for process in both:
         assert process.communicate(timeout=60)[0].endswith("-m\nembedded\nrun\n")
-    assert (checkout / "made.log").read_text() == "venv\n"
+    assert (checkout / "made.log").read_text() == MADE
 
 
 def test_words_arrive_as_they_were_typed(checkout: Path, path: Path) -> None:
