@@ -8,9 +8,10 @@ from typing import Literal, cast
 
 from lm_guidance import fields
 
-Role = Literal["conditional", "unconditional", "alone", "cancel"]
-ROLES = ("conditional", "unconditional", "alone", "cancel")
+Role = Literal["conditional", "unconditional", "alone", "cancel", "ask"]
+ROLES = ("conditional", "unconditional", "alone", "cancel", "ask")
 PAIR_ROLES = ("conditional", "unconditional")
+SONG_ROLES = ("cancel", "ask")  # about a song's rows, no row themselves
 SEED_MAX = 2**32 - 1
 CODES_MAX = 5 * fields.DURATION_MAX
 
@@ -49,7 +50,7 @@ class Block:
 
 @dataclass(frozen=True)
 class RowSpec:
-    """One request. `pair` and `cfg_scale` belong to the two halves of a guided pair; a cancel has its song alone."""
+    """One request. `pair` and `cfg_scale` belong to the halves of a guided pair; cancel and ask have the song alone."""
 
     song: str
     role: Role
@@ -68,7 +69,7 @@ def parse(mapping: object) -> RowSpec:
     """Reads the object; ValueError of one line that names the key and its range."""
     spec = _Keys("", mapping)
     song, role = spec.text("song", 256), cast(Role, spec.one_of("role", ROLES))
-    if role == "cancel":
+    if role in SONG_ROLES:
         return RowSpec(song, role)
     paired = role in PAIR_ROLES
     if not paired and (spec.has("pair") or spec.has("cfg_scale")):
