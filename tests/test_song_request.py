@@ -37,7 +37,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"repaint_start": -601}, "repaint_start: must be between -600 and 600"),
     ({"repaint_end": 1201}, "repaint_end: must be between -600 and 1200"),
     ({"cover_strength": 1.1}, "cover_strength: must be between 0 and 1"),
-    ({"return": ["everything"]}, "return: each must be one of latents"),
+    ({"return": ["everything"]}, "return: each must be one of latents, codes"),
+    ({"thinking": "yes"}, "thinking: must be true or false"),
+    ({"sample_query": "x" * 2001}, "sample_query: must have at most 2000 characters"),
+    ({"use_format": True}, "use_format: must be one of off, try, need"),
+    ({"lm_engine": "tpu"}, "lm_engine: must be one of null, vllm, pt"),
+    ({"lm_temperature": 2.1}, "lm_temperature: must be between 0 and 2"),
+    ({"lm_cfg_scale": -1}, "lm_cfg_scale: must be between 0 and 10"),
+    ({"lm_top_k": -1}, "lm_top_k: must be between 0 and 1000000"),
+    ({"lm_top_p": 0}, "lm_top_p: must be above 0"),
+    ({"lm_repetition_penalty": 0.4}, "lm_repetition_penalty: must be between 0.5 and 2"),
+    ({"lm_negative_prompt": None}, "lm_negative_prompt: must be a text"),
     ({"tempo": 3}, "tempo: is not a field of a song request"),
     ({"v": 2}, "v: must be 1"),
 ]
@@ -52,7 +62,8 @@ def test_bad_fields_are_named_with_their_range(change, line):
 
 def test_every_field_has_a_bad_value_here_or_any_text_is_good():
     tried = {next(iter(change)) for change, _ in BAD}
-    free = {"kind", "model", "vocal_language", "key_scale", "instruction", "use_adg", "timesteps"}
+    free = {"kind", "model", "vocal_language", "key_scale", "instruction", "use_adg", "timesteps", "sample_mode",
+            "use_cot_metas", "use_cot_caption", "use_cot_language", "constrained_decoding"}
     assert set(SCHEMA["properties"]) - tried == free
 
 

@@ -14,19 +14,22 @@ import triton_python_backend_utils as pb_utils
 
 from pipeline import facts
 from pipeline.bls import TritonMeter, TritonModels
+from pipeline.bls_lm import TritonEngine
 from pipeline.denoiser import Denoiser
 from pipeline.errors import CANCELLED, FAULT, SongError, invalid
-from pipeline.events import Answer, Audio, Done, Event, Latents, Progress, to_json
+from pipeline.events import Answer, Audio, Done, Event, Latents, Planning, Progress, to_json
 from pipeline.length import SAMPLE_RATE
+from pipeline.lm.compose import LmService
+from pipeline.lm.engine import MODELS
 from pipeline.material import Uploads
 from pipeline.metrics import AUDIO_SECONDS, SONGS, SONGS_IN_FLIGHT, watch_loop_lag
 from pipeline.models import Floats
-from pipeline.plan import Heard, SongPlan, plan_song
-from pipeline.request import SongRequest, parse_json, read_song
-from pipeline.song import Caller, Studio, sing
-from pipeline.timbre import is_silent
+from pipeline.request import parse_json, read_song
+from pipeline.song import Caller, Studio, prepare, sing
+from pipeline.text import write_text
 from pipeline.tokens import PromptTokenizer
 
+KINDS = ("song", "understand", "sample", "format", "describe", "ping")
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -42,13 +45,18 @@ class TritonPythonModel:
         budget = int(parameters["dit_token_budget"]["string_value"])
         here = Path(__file__).parent
         served = facts.load(here / "models")
-        self._tokenizer = PromptTokenizer(here / "tokenizer" / "tokenizer.json")
         self._meter = TritonMeter()
         models = TritonModels(self._meter)
-        self._studio = Studio(models, served, {
-            name: Denoiser(lambda call, name=name: models.velocity(name, call), budget)  # type: ignore[misc]
-            for name in served.dits
-        })
+        self._studio = Studio(
+            models=models,
+            served=served,
+            tokenizer=PromptTokenizer(here / "tokenizer" / "tokenizer.json"),
+            denoisers={
+                name: Denoiser(lambda call, name=name: models.velocity(name, call), budget)  # type: ignore[misc]
+                for name in served.dits
+            },
+            lm=LmService(served.lm, {engine: TritonEngine(model) for engine, model in MODELS.items()}),
+        )
         # Songs beyond this many wait here, so that memory is bounded whoever calls.
         self._places = asyncio.Semaphore(self._songs_in_flight)
         self._instance = uuid.uuid4().hex
@@ -65,15 +73,15 @@ class TritonPythonModel:
         try:
             body = parse_json(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
             match body.get("kind", "song"):
-                case "song":
-                    await self._sing(request, body, sender)
+                case "song" | "understand" | "sample" | "format":
+                    await self._make(request, body, sender)
                 case "describe":
                     _send(sender, Answer(self._describe()))
                 case "ping":
                     # Triton never ends the streams of a process that died: a new identity tells its callers.
                     _send(sender, Answer({"instance": self._instance}))
                 case kind:
-                    raise invalid("kind", f"must be one of song, describe, ping, not {json.dumps(kind)}")
+                    raise invalid("kind", f"must be one of {', '.join(KINDS)}, not {json.dumps(kind)}")
         except SongError as error:
             _send_error(sender, error)
         except Exception as error:
@@ -81,11 +89,11 @@ class TritonPythonModel:
             pb_utils.Logger.log_error(f"song failed: {error!r}")
             _send_error(sender, SongError(FAULT, f"internal error ({type(error).__name__})"))
 
-    async def _sing(self, request: Any, body: dict[str, Any], sender: Any) -> None:
+    async def _make(self, request: Any, body: dict[str, Any], sender: Any) -> None:
         wish = read_song({"kind": "song", **body})
         source = await asyncio.to_thread(_audio, request, "src_audio")
         uploads = Uploads(source, await asyncio.to_thread(_audio, request, "reference_audio"))
-        plan = await asyncio.to_thread(self._plan, wish, uploads)
+        plan = await prepare(wish, self._studio, uploads)
 
         async def send(event: Event) -> None:
             if isinstance(event, Audio):
@@ -95,8 +103,8 @@ class TritonPythonModel:
             else:
                 _send(sender, event)
 
-        def report(progress: Progress) -> None:
-            _send(sender, progress)
+        def report(event: Progress | Planning) -> None:
+            _send(sender, event)
 
         caller = Caller(send, report, sender.is_cancelled)
         outcome = str(CANCELLED)
@@ -104,7 +112,10 @@ class TritonPythonModel:
             self._meter.add(SONGS_IN_FLIGHT, 1)
             try:
                 caller.check()
-                await sing(plan, self._studio, caller, uploads)
+                if wish.kind == "song":
+                    await sing(plan, wish, self._studio, caller, uploads)
+                else:
+                    _send(sender, await write_text(wish, self._studio, caller, uploads))
                 outcome = "done"
             except Exception as error:
                 outcome = str(error.status if isinstance(error, SongError) else FAULT)
@@ -113,15 +124,6 @@ class TritonPythonModel:
                 self._meter.add(SONGS_IN_FLIGHT, -1)
                 self._meter.add(SONGS, 1, outcome=outcome)
 
-    def _plan(self, wish: SongRequest, uploads: Uploads) -> SongPlan:
-        source, reference = uploads.source, uploads.reference
-        heard = Heard(
-            source=None if source is None else source.shape[1],
-            has_reference=reference is not None,
-            reference_is_silent=reference is not None and is_silent(reference),
-        )
-        return plan_song(wish, self._studio.served, self._tokenizer, heard)
-
     def _describe(self) -> dict[str, Any]:
         served = self._studio.served
         return {
@@ -129,7 +131,7 @@ class TritonPythonModel:
             "embedded": served.embedded,
             "models": [dict(dit.facts) for dit in served.dits.values()],
             "capacity": self._songs_in_flight,
-            "lm": None,
+            "lm": None if served.lm is None else {"name": served.lm.name, "duration_max": served.lm.duration_max},
             "sample_rate": SAMPLE_RATE,
         }
 

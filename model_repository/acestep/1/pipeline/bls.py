@@ -16,6 +16,11 @@ from .tokens import TokenIds
 _AWAY = ("is not healthy", "not ready", "unknown model", "is not found", "unavailable", "unloading")
 
 
+def is_away(text: str) -> bool:
+    """Whether an error says that a model is not there, rather than that it failed."""
+    return any(word in text.lower() for word in _AWAY)
+
+
 class TritonMeter:
     """A Meter on Triton's custom metrics."""
 
@@ -103,6 +108,6 @@ async def _infer(
     ).async_exec()
     if response.has_error():
         text = response.error().message()
-        status = NOT_READY if any(word in text.lower() for word in _AWAY) else FAULT
+        status = NOT_READY if is_away(text) else FAULT
         raise SongError(status, f"model {model} {'is not available' if status == NOT_READY else 'failed'}: {text}")
     return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]

@@ -14,7 +14,7 @@ Tensor = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Described:
-    """The song's metadata; always first."""
+    """The song's metadata; before any audio, and once."""
 
     type: ClassVar[str] = "metadata"
     metadata: Metadata
@@ -25,7 +25,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` parts of a phase (condition, denoise, decode) are through."""
+    """`done` of `total` parts of a phase (plan, codes, encode, condition, denoise, decode) are through."""
 
     type: ClassVar[str] = "progress"
     phase: str
@@ -34,6 +34,40 @@ class Progress:
 
     def fields(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Planning:
+    """More of what the LM writes about the song."""
+
+    type: ClassVar[str] = "planning"
+    text: str
+
+    def fields(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LmCodes:
+    """An item's audio codes; only if asked for."""
+
+    type: ClassVar[str] = "codes"
+    item: int
+    codes: tuple[int, ...]
+
+    def fields(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LmUse:
+    """What the LM did: which engine, the metadata it wrote, tokens of all its prompts and answers."""
+
+    name: str
+    engine: str
+    wrote: tuple[str, ...]
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +112,7 @@ class Done:
     metadata: Metadata
     keeps_level: bool = False
     notes: tuple[str, ...] = field(default=())
+    lm: LmUse | None = None
 
     def fields(self) -> dict[str, Any]:
         return asdict(self) | {"steps": len(self.schedule)}
@@ -85,7 +120,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Answer:
-    """The one event of a request that makes no song (describe, ping)."""
+    """The one `done` of a request that makes no song (describe, ping, texts of the LM)."""
 
     type: ClassVar[str] = "done"
     body: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +129,7 @@ class Answer:
         return self.body
 
 
-Event = Described | Progress | Latents | Audio | Done | Answer
+Event = Described | Progress | Planning | LmCodes | Latents | Audio | Done | Answer
 
 
 def to_json(event: Event) -> bytes:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import invalid
+from .lm.facts import Lm
+from .lm.facts import load as load_lm
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Served:
     overlap_frames: int
     encoder_overlap_frames: int
     dits: Mapping[str, Dit]
+    lm: Lm | None
 
     def choose(self, name: str | None) -> Dit:
         """The DiT of that name or alias; None is the default. Errors: 400 naming those that are served."""
@@ -63,6 +66,7 @@ def load(folder: Path) -> Served:
         overlap_frames=served["vae"]["overlap_frames"],
         encoder_overlap_frames=served["vae"]["encoder_overlap_frames"],
         dits={name: _load_dit(folder / name) for name in served["models"]},
+        lm=load_lm(served.get("lm"), folder.parent / "lm"),
     )
 
 

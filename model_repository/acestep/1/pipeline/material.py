@@ -11,9 +11,9 @@ from .facts import Served
 from .length import HOP, LATENT_CHANNELS, SongLength, padded
 from .models import Codes, Floats, Models
 from .noise import draw_normal
-from .plan import SongPlan
+from .plan import Heard, SongPlan
 from .region import region_mask
-from .timbre import timbre_windows
+from .timbre import is_silent, timbre_windows
 
 POOL = 5
 
@@ -24,6 +24,14 @@ class Uploads:
 
     source: Floats | None = None
     reference: Floats | None = None
+
+    def measure(self) -> Heard:
+        """What planning needs to know of them. Reads all of the reference: not for an event loop."""
+        return Heard(
+            source=None if self.source is None else self.source.shape[1],
+            has_reference=self.reference is not None,
+            reference_is_silent=self.reference is not None and is_silent(self.reference),
+        )
 
 
 @dataclass(frozen=True)
@@ -72,13 +80,21 @@ class Listener:
         latents = await asyncio.to_thread(self._source.draw, plan.seeds[item], "vae")
         latents = self._fill(latents)
         if plan.task == "cover":
-            tail = plan.dit.silence[: padded(len(latents), POOL) - len(latents)]
-            codes = await self._models.tokenize(plan.dit.name, np.concatenate([latents, tail]))
-            return with_mask(await self._hints(codes))
+            return with_mask(await self._hints(await self._tokenize(latents)))
         mask = region_mask(plan.canvas)
         if plan.task == "repaint":
             latents = np.where(mask > 0, silence(plan.dit.silence, plan.length.visible), latents)
         return np.concatenate([latents, mask], axis=1)
+
+    async def codes(self) -> Codes:
+        """The audio codes of the source, as the first seed hears it."""
+        assert self._source is not None
+        return await self._tokenize(await asyncio.to_thread(self._source.draw, self._plan.seeds[0], "vae"))
+
+    async def _tokenize(self, latents: Floats) -> Codes:
+        """Codes of latents, the last of them filled with silence."""
+        tail = self._plan.dit.silence[: padded(len(latents), POOL) - len(latents)]
+        return await self._models.tokenize(self._plan.dit.name, np.concatenate([latents, tail]))
 
     async def _hints(self, codes: Codes) -> Floats:
         """Source latents [visible, 64] of codes; what they do not reach is silence."""

@@ -14,6 +14,7 @@ from .tokens import PromptTokenizer, TokenIds
 from .track import Course, Guidance
 
 CODES_PER_SECOND = 5
+DEFAULT_LANGUAGE = "en"
 REGION_TASKS = ("repaint", "lego")
 CODE_TASKS = ("text2music", "cover")
 
@@ -72,7 +73,7 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
     metadata = Metadata(
         caption=request.caption,
         lyrics=sung_lyrics(request.lyrics, request.instrumental),
-        vocal_language=request.vocal_language,
+        vocal_language=request.vocal_language or DEFAULT_LANGUAGE,
         bpm=request.bpm,
         key_scale=request.key_scale,
         time_signature=request.time_signature,

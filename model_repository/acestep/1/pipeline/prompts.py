@@ -32,6 +32,7 @@ class Metadata:
     key_scale: str
     time_signature: str
     duration: float
+    genres: str = ""
 
 
 def instruction_for(task: str, own: str, tracks: tuple[str, ...]) -> str:

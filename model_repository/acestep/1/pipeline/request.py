@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ from .errors import INVALID, SongError, invalid
 
 SCHEMA: dict[str, Any] = json.loads((Path(__file__).parent.parent / "request.schema.json").read_text())
 _VALIDATOR = Draft202012Validator(SCHEMA)
+_RESHAPED = {"codes", "tracks", "seeds", "timesteps", "cfg_interval"}
 _TYPE_WORDS = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false",
                "array": "a list", "null": "null"}
 
@@ -21,11 +22,12 @@ _TYPE_WORDS = {"integer": "a whole number", "number": "a number", "string": "a t
 class SongRequest:
     """One song as asked for; field by field as in request.schema.json."""
 
+    kind: str
     model: str | None
     task: str
     caption: str
     lyrics: str
-    vocal_language: str
+    vocal_language: str | None
     instrumental: bool
     bpm: int | None
     key_scale: str
@@ -45,6 +47,21 @@ class SongRequest:
     repaint_start: float
     repaint_end: float | None
     cover_strength: float
+    thinking: bool
+    sample_query: str
+    sample_mode: bool
+    use_format: str
+    use_cot_metas: bool
+    use_cot_caption: bool
+    use_cot_language: bool
+    constrained_decoding: bool
+    lm_engine: str | None
+    lm_temperature: float
+    lm_cfg_scale: float
+    lm_top_k: int
+    lm_top_p: float
+    lm_repetition_penalty: float
+    lm_negative_prompt: str
     wanted: frozenset[str]
 
 
@@ -70,12 +87,9 @@ def read_song(body: Mapping[str, Any]) -> SongRequest:
         raise invalid("cfg_interval", "start must not be above end")
     if value["codes"] is not None and len(value["codes"]) not in (1, len(value["seeds"])):
         raise invalid("codes", f"must have one list for all items or one for each of the {len(value['seeds'])}")
+    as_they_are = {field.name for field in fields(SongRequest)} & set(value) - _RESHAPED
     return SongRequest(
-        **{name: value[name] for name in (
-            "model", "task", "caption", "lyrics", "vocal_language", "instrumental", "bpm", "key_scale",
-            "time_signature", "duration", "instruction", "steps", "shift", "infer_method", "guidance_scale", "use_adg",
-            "repaint_start", "repaint_end", "cover_strength",
-        )},
+        **{name: value[name] for name in as_they_are},
         codes=None if value["codes"] is None else tuple(map(tuple, value["codes"])),
         tracks=tuple(value["tracks"]),
         seeds=tuple(value["seeds"]),
@@ -93,8 +107,10 @@ def _explain(error: ValidationError, body: Mapping[str, Any]) -> tuple[str, str]
     match error.validator:
         case "minimum" | "maximum":
             return field, f"{each} be between {rule['minimum']} and {rule['maximum']}"
+        case "exclusiveMinimum":
+            return field, f"{each} be above {rule['exclusiveMinimum']}"
         case "enum":
-            return field, f"{each} be one of {', '.join(str(v) or '(empty)' for v in rule['enum'])}"
+            return field, f"{each} be one of {', '.join(_enum_word(v) for v in rule['enum'])}"
         case "const":
             return field, f"{each} be {rule['const']}"
         case "type":
@@ -110,6 +126,10 @@ def _explain(error: ValidationError, body: Mapping[str, Any]) -> tuple[str, str]
         case "required":
             return "kind", "is missing"
     return field, f"breaks the rule {error.validator}"
+
+
+def _enum_word(value: str | None) -> str:
+    return "null" if value is None else value or "(empty)"
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,33 +1,38 @@
-"""The way of one song: plan, listen, condition, denoise, decode."""
+"""The way of one song: plan, compose, listen, condition, denoise, decode."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .chunks import Chunk, cut_chunks
 from .denoiser import Denoiser
 from .errors import CANCELLED, FAULT, SongError
-from .events import Audio, Described, Done, Event, Latents, Progress
+from .events import Audio, Described, Done, Event, Latents, LmCodes, Planning, Progress
 from .facts import Served
 from .length import HOP, LATENT_CHANNELS, SongLength
+from .lm.compose import Audience, LmService, compose, is_missing, needed_for
 from .material import Listener, Uploads, silence
 from .models import Condition, Floats, Models
 from .noise import draw_normal
-from .plan import SongPlan
+from .plan import SongPlan, plan_song
 from .region import Splice
+from .request import SongRequest
+from .tokens import PromptTokenizer
 from .track import Stage, Track
 
 
 @dataclass(frozen=True)
 class Studio:
-    """What all songs share: the models, what is known of them, and a step loop for each DiT."""
+    """What all songs share: the models and what is known of them, a step loop for each DiT, the LM and its engines."""
 
     models: Models
     served: Served
+    tokenizer: PromptTokenizer
     denoisers: Mapping[str, Denoiser]
+    lm: LmService
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Caller:
     """The other end of a song: takes its events in order, and may leave."""
 
     send: Callable[[Event], Awaitable[None]]
-    report: Callable[[Progress], None]
+    report: Callable[[Progress | Planning], None]
     has_left: Callable[[], bool]
 
     def check(self) -> None:
@@ -44,10 +49,25 @@ class Caller:
             raise SongError(CANCELLED, "the song was cancelled")
 
 
-async def sing(plan: SongPlan, studio: Studio, caller: Caller, uploads: Uploads) -> None:
+async def prepare(request: SongRequest, studio: Studio, uploads: Uploads) -> SongPlan:
+    """The plan as far as it is known without the LM. Errors: 400 for what cannot be served, before anything runs."""
+    if (field := needed_for(request)) is not None and studio.lm.lm is None:
+        raise is_missing(field)
+    return await asyncio.to_thread(_plan, request, studio, uploads)
+
+
+async def sing(plan: SongPlan, request: SongRequest, studio: Studio, caller: Caller, uploads: Uploads) -> None:
     """Makes the song and sends its events, `Done` last. Errors: SongError, at the latest one step after its cause."""
     begin = time.perf_counter()
-    await caller.send(Described(plan.metadata))
+    composition = await compose(request, studio.lm, Audience(caller.report, caller.check), _seconds(plan))
+    if composition.use is not None:
+        plan = await asyncio.to_thread(_plan, composition.request, studio, uploads)
+    metadata = replace(plan.metadata, genres=composition.genres)
+    await caller.send(Described(metadata))
+    if "codes" in plan.wanted:
+        for item, codes in enumerate(plan.codes or ()):
+            await caller.send(LmCodes(item, codes))
+    composed = time.perf_counter()
     listener = await _listen(plan, studio, caller, uploads)
     tracks = await _condition(plan, studio, caller, listener)
     conditioned = time.perf_counter()
@@ -61,15 +81,26 @@ async def sing(plan: SongPlan, studio: Studio, caller: Caller, uploads: Uploads)
     await caller.send(Done(
         model=plan.dit.name,
         seeds=plan.seeds,
-        duration=plan.metadata.duration,
+        duration=metadata.duration,
         schedule=plan.course.schedule,
         peaks=tuple(peaks),
-        timings={"condition": conditioned - begin, "denoise": denoised - conditioned, "decode": end - denoised,
+        timings={"plan": composition.plan_seconds, "codes": composition.codes_seconds,
+                 "condition": conditioned - composed, "denoise": denoised - conditioned, "decode": end - denoised,
                  "total": end - begin},
-        metadata=plan.metadata,
+        metadata=metadata,
         keeps_level=plan.keeps_level,
-        notes=plan.notes,
+        notes=(*composition.notes, *plan.notes),
+        lm=composition.use,
     ))
+
+
+def _plan(request: SongRequest, studio: Studio, uploads: Uploads) -> SongPlan:
+    return plan_song(request, studio.served, studio.tokenizer, uploads.measure())
+
+
+def _seconds(plan: SongPlan) -> float | None:
+    """What the length is when it is not the LM's to choose: a source's, or that of given codes."""
+    return plan.metadata.duration if plan.canvas is not None or plan.codes is not None else None
 
 
 async def _listen(plan: SongPlan, studio: Studio, caller: Caller, uploads: Uploads) -> Listener:

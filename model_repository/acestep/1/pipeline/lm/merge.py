@@ -1,0 +1,88 @@
+"""Who wins: what the user said against what the LM wrote (behaviour 3)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..request import SongRequest
+from .block import LANGUAGES, Sheet, read_key
+from .desk import Form
+
+# What a sample has when the LM leaves it open, as the reference.
+SAMPLE = Sheet(bpm=120, keyscale="C major", timesignature="4", duration=120)
+_METADATA = ("bpm", "key_scale", "time_signature", "duration", "vocal_language", "caption", "lyrics")
+
+
+def given(request: SongRequest, source_seconds: float | None) -> Sheet:
+    """What the user fixed, in the LM's spelling; a source fixes the duration."""
+    seconds = request.duration if source_seconds is None else min(600.0, max(10.0, source_seconds))
+    language = (request.vocal_language or "").lower()
+    return Sheet(
+        bpm=request.bpm,
+        duration=None if seconds is None else int(seconds),
+        keyscale=read_key(request.key_scale),
+        language=language if language in LANGUAGES else None,
+        timesignature=request.time_signature or None,
+    )
+
+
+def wants_metadata(request: SongRequest, known: Sheet) -> bool:
+    """Whether a metadata call is worth making: four values are enough, and cover and repaint use no LM."""
+    complete = None not in (known.bpm, known.keyscale, known.timesignature, known.duration)
+    return request.use_cot_metas and not complete and request.task not in ("cover", "repaint")
+
+
+def metadata_form(request: SongRequest, known: Sheet) -> Form:
+    """The block of a song's metadata: given values forced in, the caption and the language only if they are wanted."""
+    wanted = ["bpm", *(["caption"] if request.use_cot_caption else []), "duration", "keyscale",
+              *(["language"] if request.use_cot_language or known.language else []), "timesignature"]
+    return _form(wanted, known, text=False)
+
+
+def song_form(request: SongRequest, known: Sheet) -> Form:
+    """The block of a whole song; lyrics follow unless the user wrote them or wants none."""
+    wanted = ("bpm", "caption", "duration", "genres", "keyscale", "language", "timesignature")
+    return _form(wanted, known, text=not request.instrumental and not request.lyrics.strip())
+
+
+def merge_metadata(request: SongRequest, sheet: Sheet) -> SongRequest:
+    """The user's values, and the LM's where there is none; its caption wins if a rewrite was asked for."""
+    language = sheet.language if request.use_cot_language else None
+    request = _fill(request, replace(sheet, language=language, lyrics=None))
+    return replace(request, caption=sheet.caption) if request.use_cot_caption and sheet.caption else request
+
+
+def merge_format(request: SongRequest, sheet: Sheet) -> SongRequest:
+    """The LM's caption; lyrics and metadata are the user's where there are any."""
+    return replace(_fill(request, sheet), caption=sheet.caption or request.caption)
+
+
+def merge_sample(request: SongRequest, sheet: Sheet, duration_max: int) -> SongRequest:
+    """The user's caption too wins over a sample's; what neither says is the reference's default."""
+    request = _fill(_fill(request, sheet), replace(SAMPLE, duration=min(120, duration_max)))
+    return request if request.caption.strip() else replace(request, caption=sheet.caption or request.sample_query)
+
+
+def written(before: SongRequest, after: SongRequest) -> tuple[str, ...]:
+    """Names of the metadata that a merge changed."""
+    return tuple(name for name in _METADATA if getattr(before, name) != getattr(after, name))
+
+
+def _fill(request: SongRequest, sheet: Sheet) -> SongRequest:
+    """The request with the sheet's values in its open places."""
+    return replace(
+        request,
+        bpm=request.bpm if request.bpm is not None else sheet.bpm,
+        key_scale=request.key_scale.strip() or sheet.keyscale or "",
+        time_signature=request.time_signature or sheet.timesignature or "",
+        duration=request.duration if request.duration is not None else sheet.duration,
+        vocal_language=request.vocal_language or sheet.language,
+        lyrics=request.lyrics if request.lyrics.strip() else sheet.lyrics or "",
+    )
+
+
+def _form(wanted: Sequence[str], known: Sheet, text: bool) -> Form:
+    def value(name: str) -> str | None:
+        found = getattr(known, name)
+        return None if found is None else str(found)
+
+    return Form(tuple((name, value(name)) for name in wanted), text)
