@@ -16,6 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
         checkpoints=options.checkpoints,
         models=tuple(name for name in options.models.split(",") if name),
         precision=options.precision,
+        lm=options.lm,
+        lm_duration_max=options.lm_duration_max,
     )
     try:
         repository = export(request, lambda line: print(f"export: {line}", flush=True))
@@ -38,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--models", default="", help="DiT folders there, separated by commas; the first is the default")
     parser.add_argument("--precision", choices=("fp32",), default="fp32")
+    parser.add_argument(
+        "--lm", help="the 5 Hz LM, a folder there, or none (default: acestep-5Hz-lm-0.6B, else the only one)"
+    )
+    parser.add_argument(
+        "--lm-duration-max", type=int, help="seconds that the LM may choose at most (default: 600; embedded: 60)"
+    )
     parser.add_argument("--build", type=Path, default=Path("build"), help="where everything is built (default: build)")
     return parser
 

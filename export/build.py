@@ -10,7 +10,9 @@ from pathlib import Path
 from . import artifacts
 from .cache import Cache, only_one
 from .digests import digest, sources
+from .language_model import LanguageModel
 from .layout import Checkpoints
+from .lm_engines import LmEngines
 from .pruning import note, prune
 from .repository import Repository
 
@@ -30,12 +32,17 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to export. checkpoints None: the embedded one. models (): the embedded two, or all that are found."""
+    """What to export. checkpoints None: the embedded one. models (): the embedded two, or all that are found.
+
+    lm: a folder's name or "none"; None: the documents' default or the only one. lm_duration_max: LmEngines.
+    """
 
     build: Path
     checkpoints: Path | None = None
     models: tuple[str, ...] = ()
     precision: str = "fp32"
+    lm: str | None = None
+    lm_duration_max: int | None = None
 
 
 def export(request: Request, progress: Progress) -> Path:
@@ -50,20 +57,25 @@ def _export(request: Request, progress: Progress) -> Path:
         cache.clear_unfinished()
     chosen = _checkpoints(request, progress)
     wanted = tuple(artifacts.all_of(chosen))
+    lm = LanguageModel.choose(chosen.root, request.lm, progress)
     repository = Repository(
         checkpoints=chosen,
         artifacts=wanted,
         precision=request.precision,
         embedded=request.checkpoints is None,
         sources=MODEL_REPOSITORY,
+        place=repositories.root,
+        lm=None if lm is None else LmEngines(lm, request.precision, request.lm_duration_max, MODEL_REPOSITORY),
     )
     key = repository.digest()
     found = repositories.find(key)
     if found is None:
+        if lm is not None:
+            lm.check()  # before minutes go into the graphs
         _compute(chosen, wanted, graphs, progress)
         started = time.monotonic()
         with repositories.filling(key) as folder:
-            repository.assemble(folder, graphs)
+            repository.assemble(folder, graphs, key)
         progress(f"repository {time.monotonic() - started:.1f} s")
         found = repositories.root / key
     note(found, (artifact.digest() for artifact in wanted))

@@ -42,8 +42,8 @@ def facts(config: DitConfig, name: str, aliases: Sequence[str], precision: str, 
     }
 
 
-def served(models: Sequence[str], embedded: bool, vae: Mapping[str, Any]) -> Json:
-    """served.json: the models of a repository, the first of them the default. vae: vae/config.json."""
+def served(models: Sequence[str], embedded: bool, vae: Mapping[str, Any], lm: Json | None) -> Json:
+    """served.json: the models of a repository, the first of them the default. vae: vae/config.json; lm: its facts."""
     hop = 1
     for ratio in vae["downsampling_ratios"]:
         hop *= int(ratio)
@@ -58,4 +58,5 @@ def served(models: Sequence[str], embedded: bool, vae: Mapping[str, Any]) -> Jso
             "overlap_frames": OVERLAP_FRAMES,
             "encoder_overlap_frames": ENCODER_OVERLAP_FRAMES,
         },
+        "lm": lm,
     }

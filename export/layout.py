@@ -11,7 +11,7 @@ TEXT_ENCODER = "Qwen3-Embedding-0.6B"
 VAE = "vae"
 SILENCE = "silence_latent.pt"
 VAE_WEIGHTS = "diffusion_pytorch_model"
-_LM_PREFIX = "acestep-5Hz-lm"
+LM_PREFIX = "acestep-5Hz-lm"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -134,4 +134,4 @@ class Checkpoints:
 
 def _dits(root: Path) -> list[str]:
     names = sorted(path.name for path in root.iterdir() if (path / "config.json").is_file())
-    return [name for name in names if name.startswith("acestep-") and not name.startswith(_LM_PREFIX)]
+    return [name for name in names if name.startswith("acestep-") and not name.startswith(LM_PREFIX)]

@@ -14,8 +14,9 @@ from .cache import Cache, link_or_copy
 from .digests import contents, digest, sources, stamps, tree
 from .errors import ExportError
 from .layout import Checkpoints, read_config
+from .lm_engines import LmEngines
 
-_RECIPE = ("repository.py", "facts.py", "layout.py", "artifacts.py")
+_RECIPE = ("repository.py", "facts.py", "layout.py", "artifacts.py", "lm_engines.py", "language_model.py")
 _KINDS = {"config.pbtxt": "KIND_GPU", "configs/cpu.pbtxt": "KIND_CPU"}
 _BATCHING = {"KIND_GPU": "max_batch_size: 8\ndynamic_batching { }", "KIND_CPU": "max_batch_size: 1"}
 _PIPELINE = "acestep"
@@ -26,7 +27,7 @@ _CONDITIONING = "conditioning"
 class Repository:
     """What goes into one assembled repository, and where its parts come from.
 
-    sources: the checkout's model_repository folder.
+    sources: the checkout's model_repository folder. place: where finished repositories lie. lm None: without an LM.
     """
 
     checkpoints: Checkpoints
@@ -34,6 +35,8 @@ class Repository:
     precision: str
     embedded: bool
     sources: Path
+    place: Path
+    lm: LmEngines | None = None
 
     def digest(self) -> str:
         configs = [self.checkpoints.root / name / "config.json" for name in self.checkpoints.models]
@@ -46,10 +49,12 @@ class Repository:
             stamps([*configs, tokenizer, self.checkpoints.vae / "config.json"]),
             contents(tree(self.sources), self.sources),
             sources(_RECIPE),
+            # the LM's engines are told their checkpoint's absolute path: a build folder that was moved is another one
+            None if self.lm is None else [*self.lm.state(), str(self.place.resolve())],
         )
 
-    def assemble(self, folder: Path, cache: Cache) -> None:
-        """Fills an empty folder; every artifact must be in the cache."""
+    def assemble(self, folder: Path, cache: Cache, key: str) -> None:
+        """Fills an empty folder, which will be named `key`; every artifact must be in the cache."""
         results = {artifact.name: cache.root / artifact.digest() for artifact in self.artifacts}
         for name in SHARED:
             self._graph(folder, name, name, results[name], self.checkpoints.models[0])
@@ -59,6 +64,8 @@ class Repository:
                     self._graph(folder, f"{dit}-{kind}", kind, results[f"{dit}-{kind}"], dit)
             self._model(folder, f"{dit}-{_CONDITIONING}", _CONDITIONING, dit, only_default=True)
         self._pipeline(folder / _PIPELINE, results)
+        if self.lm is not None:
+            self.lm.assemble(folder, self.place.resolve() / key)
 
     def _graph(self, folder: Path, model: str, template: str, result: Path, dit: str) -> None:
         version = self._model(folder, model, template, dit)
@@ -113,7 +120,10 @@ class Repository:
                     link_or_copy(constants / name, models / name)
             _write_json(models / "facts.json", self._facts(dit, results))
         vae = read_config(self.checkpoints.vae)
-        _write_json(version / "models" / "served.json", facts.served(self.checkpoints.models, self.embedded, vae))
+        lm = None if self.lm is None else self.lm.facts()
+        _write_json(version / "models" / "served.json", facts.served(self.checkpoints.models, self.embedded, vae, lm))
+        if self.lm is not None:
+            self.lm.add_to_pipeline(version)
 
     def _facts(self, dit: str, results: Mapping[str, Path]) -> facts.Json:
         config = self.checkpoints.dit(dit)

@@ -15,6 +15,7 @@ SEED = 20_260_125
 _CONFIG: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
+    "tiny": True,
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 2,

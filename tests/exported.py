@@ -19,6 +19,7 @@ BUILD = Path(os.environ.get("ACESTEP_BUILD", ROOT / "build"))
 TINY = BUILD / "checkpoints" / "tiny"
 TURBO = "acestep-tiny-turbo"
 BASE = "acestep-tiny-base"
+LM = "acestep-5Hz-lm-tiny"
 CLOSE = 2e-6
 
 

@@ -14,7 +14,9 @@ from tritonclient.grpc import model_config_pb2
 
 from export import artifacts, build
 from export.build import Request
+from export.language_model import LanguageModel
 from export.layout import Checkpoints
+from export.lm_engines import LmEngines
 from export.repository import Repository
 from tests import exported
 
@@ -24,6 +26,7 @@ GRAPHS = ["lyric_embedding", "text_encoder", "vae_decoder", "vae_encoder"] + [
     for dit in (exported.BASE, exported.TURBO)
     for kind in ("condition", "dit", "tokenize", "detokenize")
 ]
+LM_ENGINES = ["lm", "lm_pt"]
 ENSEMBLES = [f"{dit}-conditioning" for dit in (exported.BASE, exported.TURBO)]
 
 
@@ -52,7 +55,7 @@ def graph_ports(values, batched: bool) -> dict[str, tuple[str, tuple[int, ...]]]
 
 
 def test_the_repository_holds_these_models_and_no_others(repository):
-    assert sorted(path.name for path in repository.iterdir()) == sorted([*GRAPHS, *ENSEMBLES, "acestep"])
+    assert sorted(path.name for path in repository.iterdir()) == sorted([*GRAPHS, *ENSEMBLES, "acestep", *LM_ENGINES])
     for name in GRAPHS:
         assert (repository / name / "1" / "model.onnx").is_file()
     for name in ENSEMBLES:
@@ -113,6 +116,13 @@ def test_facts_of_both_models(repository):
             "latent_channels": 64,
             "overlap_frames": 10,
             "encoder_overlap_frames": 8,
+        },
+        "lm": {
+            "name": exported.LM,
+            "max_model_len": 8192,
+            "duration_max": 60,
+            "caption_max": 48,
+            "text_max": 192,
         },
     }
     turbo, base = (json.loads((models / name / "facts.json").read_text()) for name in (exported.TURBO, exported.BASE))
@@ -189,7 +199,10 @@ def copies(tmp_path: Path, repository: Path) -> Repository:
     """The embedded checkpoint and the model sources, copied so that a test may change them."""
     checkpoints = Checkpoints.choose(Path(shutil.copytree(exported.TINY, tmp_path / "tiny")))
     sources = Path(shutil.copytree(build.MODEL_REPOSITORY, tmp_path / "sources"))
-    return Repository(checkpoints, tuple(artifacts.all_of(checkpoints)), "fp32", False, sources)
+    lm = LanguageModel.choose(checkpoints.root, exported.LM, pytest.fail)
+    engines = LmEngines(lm, "fp32", None, sources)
+    wanted = tuple(artifacts.all_of(checkpoints))
+    return Repository(checkpoints, wanted, "fp32", False, sources, tmp_path / "repository", engines)
 
 
 def state(copies: Repository) -> tuple[str, dict[str, str]]:
@@ -219,6 +232,8 @@ def test_a_change_in_the_pipeline_exports_no_graph_again(copies):
         ("vae/diffusion_pytorch_model.safetensors", {"vae_encoder", "vae_decoder"}),
         ("Qwen3-Embedding-0.6B/model.safetensors", {"text_encoder", "lyric_embedding"}),
         ("Qwen3-Embedding-0.6B/tokenizer.json", set()),
+        (f"{exported.LM}/model.safetensors", set()),
+        (f"{exported.LM}/tokenizer_config.json", set()),
     ],
 )
 def test_a_changed_checkpoint_file_renews_what_it_is_in(copies, file, expected):

@@ -45,6 +45,7 @@ def test_it_has_upstreams_files_and_names(tiny):
         assert torch.load(tiny / dit / "silence_latent.pt", weights_only=True).shape == (1, 64, 15000)
     assert weight_files(tiny) == [
         "Qwen3-Embedding-0.6B/model.safetensors",
+        f"{exported.LM}/model.safetensors",
         "acestep-tiny-base/model.safetensors",
         "acestep-tiny-turbo/model.safetensors",
         "vae/diffusion_pytorch_model.safetensors",
@@ -60,7 +61,13 @@ def test_it_comes_out_the_same_every_time(tiny, tmp_path):
     assert weight_files(tmp_path) == weight_files(tiny)
     for name in weight_files(tiny):
         assert (tmp_path / name).read_bytes() == (tiny / name).read_bytes(), name
-    for name in ("Qwen3-Embedding-0.6B/tokenizer.json", "vae/config.json", f"{exported.TURBO}/config.json"):
+    for name in (
+        "Qwen3-Embedding-0.6B/tokenizer.json",
+        "vae/config.json",
+        f"{exported.TURBO}/config.json",
+        f"{exported.LM}/tokenizer.json",
+        f"{exported.LM}/config.json",
+    ):
         assert (tmp_path / name).read_bytes() == (tiny / name).read_bytes(), name
     silence = f"{exported.BASE}/silence_latent.pt"
     assert torch.equal(torch.load(tmp_path / silence), torch.load(tiny / silence))
