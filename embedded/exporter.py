@@ -26,6 +26,10 @@ def arguments(settings: Settings) -> list[str]:
         result += ["--checkpoints", str(settings.checkpoints.absolute())]
     if names := [name for name in (settings.model, settings.model2, settings.model3) if name]:
         result += ["--models", ",".join(names)]
+    if settings.lm is not None:
+        result += ["--lm", settings.lm]
+    if settings.lm_duration_max is not None:
+        result += ["--lm-duration-max", str(settings.lm_duration_max)]
     return result
 
 

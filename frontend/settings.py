@@ -89,13 +89,27 @@ TABLE: tuple[Setting, ...] = (
     Setting("model2", "MODEL2", "text", None, "Name of a second DiT, served beside the default one.",
             aliases=("ACESTEP_CONFIG_PATH2",)),
     Setting("model3", "MODEL3", "text", None, "Name of a third DiT.", aliases=("ACESTEP_CONFIG_PATH3",)),
-    Setting("lm", "LM", "text", "none", "The 5 Hz LM. Only `none` so far: the LM is not built yet.",
+    Setting("lm", "LM", "text", None,
+            "Name of the 5 Hz LM, a folder below `CHECKPOINTS`, or `none`. Unset: `acestep-5Hz-lm-0.6B` if it is "
+            "there, else the only `acestep-5Hz-lm-*` folder, else none. The embedded checkpoint has "
+            "`acestep-5Hz-lm-tiny`, whose weights are random.",
             aliases=("ACESTEP_LM_MODEL_PATH",)),
+    Setting("lm_backend", "ACESTEP_LM_BACKEND", "choice", "vllm",
+            "Engine of the LM: vLLM, PyTorch (`pt`: one song at a time), or both, for requests to choose from.",
+            choices=("vllm", "pt", "both")),
+    Setting("lm_duration_max", "LM_DURATION_MAX", "whole", None,
+            "Longest duration in seconds that the LM may choose for a song; one that is asked for may be longer. "
+            "Unset: 600, but 60 with an LM whose weights are random.", low=10, high=600),
     Setting("precision", "PRECISION", "choice", "fp32", "Number format of the exported graphs.", choices=("fp32",)),
     Setting("device", "ACESTEP_DEVICE", "choice", "auto",
             "Where the models run: chooses the named Triton configuration. The lock installs what the CPU needs; "
             "`cuda` was never run and needs onnxruntime-gpu in the environment.",
             choices=("auto", "cpu", "cuda")),
+    Setting("lm_device", "ACESTEP_LM_DEVICE", "choice", None,
+            "Where the LM runs. Unset: as `ACESTEP_DEVICE`. The lock installs vLLM for the CPU; `cuda` was never run.",
+            choices=("auto", "cpu", "cuda")),
+    Setting("lm_cpu_kv_gib", "LM_CPU_KV_GIB", "whole", 1,
+            "Size of vLLM's KV cache in GiB when it runs on the CPU.", low=1, high=1024),
     Setting("host", "ACESTEP_API_HOST", "text", "127.0.0.1", "Address that the native API listens on."),
     _port("port", "ACESTEP_API_PORT", 8001, "Port of the native API."),
     _port("triton_http_port", "TRITON_HTTP_PORT", 18000, "HTTP port of the embedded Triton server."),
@@ -129,15 +143,12 @@ TABLE: tuple[Setting, ...] = (
 )
 
 _OFFLOAD = "Triton keeps what it serves loaded; memory is chosen by what is exported, not by moving weights"
-_NO_LM = "the 5 Hz LM is not built yet"
 _NO_CHAT = "the OpenRouter-compatible API is not built yet"
 HINTS: tuple[Hint, ...] = (
     Hint("ACESTEP_USE_FLASH_ATTENTION", "attention is part of the exported graph; its runtime picks the kernel"),
     Hint("ACESTEP_OFFLOAD_TO_CPU", _OFFLOAD),
     Hint("ACESTEP_OFFLOAD_DIT_TO_CPU", _OFFLOAD),
     Hint("ACESTEP_LM_OFFLOAD_TO_CPU", _OFFLOAD),
-    Hint("ACESTEP_LM_BACKEND", _NO_LM),
-    Hint("ACESTEP_LM_DEVICE", _NO_LM),
     Hint("ACESTEP_API_WORKERS", "songs in flight are ACESTEP_QUEUE_WORKERS; no thread waits for one"),
     Hint("OPENROUTER_API_KEY", _NO_CHAT),
     Hint("OPENROUTER_HOST", _NO_CHAT),
@@ -157,9 +168,13 @@ class Settings:
     model: str | None
     model2: str | None
     model3: str | None
-    lm: str
+    lm: str | None
+    lm_backend: str
+    lm_duration_max: int | None
     precision: str
     device: str
+    lm_device: str
+    lm_cpu_kv_gib: int
     host: str
     port: int
     triton_http_port: int
@@ -193,9 +208,10 @@ def resolve(flags: Mapping[str, str | None], env: Mapping[str, str], dotenv: Map
     for setting in TABLE:
         found = _find(setting, flags, (env, dotenv))
         values[setting.attribute] = setting.default if found is None else setting.parse(found[1], found[0])
-    if values["lm"].lower() != "none":
-        raise SettingsError("LM: the 5 Hz LM is not built yet; use LM=none")
-    values["lm"] = "none"
+    if values["lm"] is not None and values["lm"].lower() == "none":
+        values["lm"] = "none"
+    if values["lm_device"] is None:
+        values["lm_device"] = values["device"]
     if values["triton_url"] is None:
         values["triton_url"] = f"127.0.0.1:{values['triton_grpc_port']}"
     if values["checkpoints"] is None and values["model"] is not None:

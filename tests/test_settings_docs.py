@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from embedded.exporter import arguments
 from frontend.settings import HINTS, TABLE, SettingsError, docs, load
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTED = {  # by the native API's document; those of the LM itself come with the LM
+DOCUMENTED = {  # by the native API's document
     "ACESTEP_API_HOST", "ACESTEP_API_PORT", "ACESTEP_CONFIG_PATH", "ACESTEP_CONFIG_PATH2", "ACESTEP_CONFIG_PATH3",
     "ACESTEP_DEVICE", "ACESTEP_USE_FLASH_ATTENTION", "ACESTEP_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_DIT_TO_CPU",
-    "ACESTEP_LM_MODEL_PATH", "ACESTEP_LM_OFFLOAD_TO_CPU", "ACESTEP_QUEUE_MAXSIZE", "ACESTEP_QUEUE_WORKERS",
-    "ACESTEP_AVG_JOB_SECONDS", "ACESTEP_TMPDIR",
+    "ACESTEP_LM_MODEL_PATH", "ACESTEP_LM_BACKEND", "ACESTEP_LM_DEVICE", "ACESTEP_LM_OFFLOAD_TO_CPU",
+    "ACESTEP_QUEUE_MAXSIZE", "ACESTEP_QUEUE_WORKERS", "ACESTEP_AVG_JOB_SECONDS", "ACESTEP_TMPDIR",
 }
 
 
@@ -57,6 +58,19 @@ def test_checkpoints_folder_is_implied_by_a_model():
     assert settings(["--model", "acestep-v15-turbo"]).checkpoints == Path("checkpoints")
 
 
+def test_the_lm_runs_where_the_other_models_do():
+    assert settings(env={"ACESTEP_DEVICE": "cpu"}).lm_device == "cpu"
+    assert settings(env={"ACESTEP_DEVICE": "cpu", "ACESTEP_LM_DEVICE": "cuda"}).lm_device == "cuda"
+
+
+def test_the_export_learns_which_lm_is_wanted():
+    assert settings().lm is None
+    assert not [part for part in arguments(settings()) if part.startswith("--lm")]
+    env = {"ACESTEP_LM_MODEL_PATH": "acestep-5Hz-lm-1.7B", "LM_DURATION_MAX": "240"}
+    assert arguments(settings(env=env))[-4:] == ["--lm", "acestep-5Hz-lm-1.7B", "--lm-duration-max", "240"]
+    assert arguments(settings(["--lm", "None"], env))[-4:] == ["--lm", "none", "--lm-duration-max", "240"]
+
+
 @pytest.mark.parametrize(("env", "line"), [
     ({"ACESTEP_API_PORT": "0"}, "ACESTEP_API_PORT: must be a whole number between 1 and 65535, not '0'"),
     ({"ACESTEP_API_PORT": "http"}, "ACESTEP_API_PORT: must be a whole number between 1 and 65535, not 'http'"),
@@ -64,7 +78,11 @@ def test_checkpoints_folder_is_implied_by_a_model():
     ({"PRECISION": "bf16"}, "PRECISION: must be one of fp32, not 'bf16'"),
     ({"ACESTEP_AVG_JOB_SECONDS": "nan"},
      "ACESTEP_AVG_JOB_SECONDS: must be a number between 0.001 and 86400, not 'nan'"),
-    ({"ACESTEP_LM_MODEL_PATH": "acestep-5Hz-lm-0.6B"}, "LM: the 5 Hz LM is not built yet; use LM=none"),
+    ({"ACESTEP_LM_BACKEND": "mlx"}, "ACESTEP_LM_BACKEND: must be one of vllm, pt, both, not 'mlx'"),
+    ({"ACESTEP_LM_DEVICE": "mps"}, "ACESTEP_LM_DEVICE: must be one of auto, cpu, cuda, not 'mps'"),
+    ({"LM_DURATION_MAX": "601"}, "LM_DURATION_MAX: must be a whole number between 10 and 600, not '601'"),
+    ({"LM_DURATION_MAX": "30.5"}, "LM_DURATION_MAX: must be a whole number between 10 and 600, not '30.5'"),
+    ({"LM_CPU_KV_GIB": "0"}, "LM_CPU_KV_GIB: must be a whole number between 1 and 1024, not '0'"),
 ])
 def test_a_bad_value_is_one_line_that_names_it(env, line):
     with pytest.raises(SettingsError) as error:
