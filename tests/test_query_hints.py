@@ -39,7 +39,8 @@ def test_native_and_chinese_names(code, query):
 
 
 @pytest.mark.parametrize("form", [
-    "a song ({})", "[{}] rock", "pop '{}'", 'sing in "{}"', "language: {}", "lang={}, pop", "{}", " {} ", "（{}）", "语言：{}",
+    "a song ({})", "[{}] rock", "pop '{}'", 'sing in "{}"', "language: {}", "lang={}, pop", "{}", " {} ",
+    "（{}）", "语言：{}",
 ])
 def test_codes_when_delimited(form):
     for code in ENGLISH:
