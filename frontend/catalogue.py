@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,21 +33,50 @@ class Model:
 
 
 SHARED_TRITON_MODELS = ("text_encoder", "lyric_embedding", "vae_decoder", "vae_encoder", "acestep")
+ENGINES = {"vllm": "lm", "pt": "lm_pt"}
+# The embedded checkpoint answers to the documents' default name too, so that their examples run.
+_LM_ALIASES = {"acestep-5Hz-lm-tiny": ("acestep-5Hz-lm-0.6B",)}
+
+
+@dataclass(frozen=True)
+class Lm:
+    """The 5 Hz LM: `duration_max` is the longest song in seconds that it may choose, `engines` those that run it.
+
+    The first engine is the one for requests that name none.
+    """
+
+    name: str
+    duration_max: float
+    engines: tuple[str, ...]
+
+    def has_name(self, name: str) -> bool:
+        """Whether `name` is its name or an alias."""
+        return name == self.name or name in _LM_ALIASES.get(self.name, ())
+
+    def triton_models(self) -> tuple[str, ...]:
+        """Its Triton models. Songs that need no LM do without."""
+        return tuple(ENGINES[engine] for engine in self.engines)
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything a `describe` event says; `capacity` is the number of songs that the pipeline takes at a time."""
+    """Everything a `describe` event says; `capacity` is the number of songs that the pipeline takes at a time.
+
+    `lm` is None where songs are made without one.
+    """
 
     models: tuple[Model, ...]
     default: str
     capacity: int
-    lm: str | None
+    lm: Lm | None
 
     @classmethod
-    def from_describe(cls, event: Mapping[str, Any]) -> Catalogue:
+    def from_describe(cls, event: Mapping[str, Any], engines: Sequence[str] = ("vllm",)) -> Catalogue:
+        """`engines` of ENGINES are those that the LM runs on here, which the pipeline does not know."""
         models = tuple(Model.from_facts(facts) for facts in event["models"])
-        return cls(models, event["default"], event["capacity"], event["lm"])
+        lm = event["lm"]
+        known = None if lm is None else Lm(lm["name"], lm["duration_max"], tuple(engines))
+        return cls(models, event["default"], event["capacity"], known)
 
     def find(self, name: str | None) -> Model | None:
         """The model with that name or alias; None asks for the default one."""
@@ -56,5 +85,5 @@ class Catalogue:
         return next(exact, None) or next((model for model in self.models if wanted in model.aliases), None)
 
     def triton_models(self) -> tuple[str, ...]:
-        """All Triton models that songs need."""
+        """All Triton models that songs without the LM need."""
         return SHARED_TRITON_MODELS + tuple(name for model in self.models for name in model.triton_models())

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from .audio.decode import Floats, UnreadableAudio
 from .audio.encode import Tags, gain, limit, write_file
 from .audio.spool import Spool, discard
-from .catalogue import Model
+from .catalogue import Catalogue
 from .jobs.job import AudioFile, Claim, Progress, Upload, is_tried_again
 from .jobs.store import JobStore, LeaseLost
 from .songs.client import SongClient
@@ -51,11 +51,11 @@ class Workers:
         self._owner = uuid.uuid4().hex
         self._wake = asyncio.Semaphore(0)
         self._tasks: list[asyncio.Task[None]] = []
-        self._models: Mapping[str, Model] = {}
+        self._catalogue: Catalogue | None = None
 
-    def start(self, count: int, models: Mapping[str, Model]) -> None:
-        """Begin to take jobs; `models` by name, for the files' tags."""
-        self._models = models
+    def start(self, count: int, catalogue: Catalogue | None = None) -> None:
+        """Begin to take jobs; `catalogue` is for what files and results say of the models."""
+        self._catalogue = catalogue
         self._tasks = [asyncio.create_task(self._work(), name=f"worker {i}") for i in range(count)]
 
     async def stop(self) -> None:
@@ -138,7 +138,7 @@ class Workers:
             done = await self._listen(claim, spool)
             await self._store.progress(claim, Progress("write", 0, len(done.seeds)))
             files = await asyncio.gather(*(self._write(claim, spool, done, i) for i in range(len(done.seeds))))
-        return _result(done, files), list(files)
+        return _result(done, files, self._catalogue), list(files)
 
     async def _listen(self, claim: Claim, spool: Spool) -> Done:
         """Events of the song: samples go to the spool, steps to the job's progress (at most two a second)."""
@@ -170,24 +170,31 @@ class Workers:
             raise SongError(500, f"the song pipeline sent no audio for item {item}")
         audio_format = claim.job.work.audio_format
         name = f"{uuid.uuid4().hex}.{audio_format}"
-        tags = _tags(claim, done, item, self._models.get(done.model))
+        tags = _tags(claim, done, item, self._catalogue)
         factor = (limit if done.keeps_level else gain)(done.peaks[item])
         await write_file(spool.file(item), self._folders.audio / name, audio_format, factor, tags)
         return AudioFile(path=f"/audio/{name}", file=name, audio_format=audio_format)
 
 
-def _tags(claim: Claim, done: Done, item: int, model: Model | None) -> Tags:
+def _tags(claim: Claim, done: Done, item: int, catalogue: Catalogue | None) -> Tags:
     comment = f"AI-generated; model {done.model}; seed {done.seeds[item]}"
+    model = None if catalogue is None else catalogue.find(done.model)
     if model is not None and model.audio_is_noise:
         comment += "; noise: the embedded test checkpoint has random weights"
-    title = " ".join(claim.job.work.song["caption"].split())[:100] or "Untitled"
+    caption = claim.job.work.song["caption"].strip() or done.metadata.get("caption", "")
+    title = " ".join(caption.split())[:100] or "Untitled"
     return Tags(title=title, artist=f"ACE-Step ({done.model})", comment=comment)
 
 
-def _result(done: Done, files: Sequence[AudioFile]) -> dict[str, Any]:
-    """What a job's record keeps of a song, for every API to show in its own words."""
+def _result(done: Done, files: Sequence[AudioFile], catalogue: Catalogue | None) -> dict[str, Any]:
+    """What a job's record keeps of a song, for every API to show in its own words.
+
+    `lm` is what the LM did for the song, `lm_model` the LM's name also when it did nothing.
+    """
+    lm = None if catalogue is None else catalogue.lm
     return {
         "audio": [file.path for file in files], "model": done.model, "seeds": list(done.seeds),
         "duration": done.duration, "schedule": list(done.schedule), "timings": dict(done.timings),
         "notes": list(done.notes), "metadata": dict(done.metadata),
+        "lm": None if done.lm is None else asdict(done.lm), "lm_model": None if lm is None else lm.name,
     }

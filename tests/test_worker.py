@@ -4,6 +4,7 @@
 
 import asyncio
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ import soundfile
 
 from frontend.jobs.job import State, Work
 from frontend.jobs.sqlite import SqliteJobStore
+from frontend.native.record import record
 from frontend.songs.client import SongClient
 from frontend.songs.errors import song_error
 from frontend.uploads import Uploads
 from frontend.worker import Folders, Workers
 
 # The caption is a script, one word per attempt: an error status, "die" (the process), "cut" (no result), "hang", "ok",
-# "echo" (sends what was uploaded, source and reference as two items, at their level).
+# "echo" (sends what was uploaded, source and reference as two items, at their level), "lm" (the LM has a part in it).
 # What attempt it is, is remembered on disk, because the process may not live to see the next.
 PIPELINE = '''
 import asyncio, json, os, pathlib, uuid
@@ -26,6 +28,7 @@ import triton_python_backend_utils as pb_utils
 
 INSTANCE = uuid.uuid4().hex
 HERE = pathlib.Path(__file__).parent
+LM = {"name": "an-lm", "engine": "pt", "wrote": ["bpm", "caption"], "prompt_tokens": 11, "completion_tokens": 22}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 class TritonPythonModel:
@@ -45,6 +48,9 @@ async def sing(sender, body, uploads):
     attempt = len(log.read_text()) if log.exists() else 0
     log.write_text("x" * (attempt + 1))
     word = words[min(attempt, len(words) - 1)]
+    if word == "lm":
+        say(sender, {"type": "progress", "phase": "plan", "done": 0, "total": 1})
+        say(sender, {"type": "planning", "text": "<think>"})
     say(sender, {"type": "metadata"})
     if word == "die":
         os._exit(1)
@@ -62,7 +68,10 @@ async def sing(sender, body, uploads):
     if word == "cut":
         return sender.send(flags=FINAL)
     say(sender, {"type": "done", "model": "m", "seeds": body["seeds"], "duration": 1000 / 48000, "steps": 8,
-                 "schedule": [1.0], "timings": {}, "notes": [], "metadata": {}, "keeps_level": word == "echo",
+                 "schedule": [1.0], "notes": ["a note"], "keeps_level": word == "echo",
+                 "timings": {"plan": 1.25, "codes": 2.0, "condition": 0.1, "denoise": 0.2, "decode": 0.3},
+                 "metadata": {"caption": "by the LM", "bpm": 90, "genres": "pop", "vocal_language": "zh"},
+                 "lm": LM if word == "lm" else None,
                  "peaks": [float(np.abs(samples).max()) for samples in pcm]}, flags=FINAL)
 
 def say(sender, event, pcm=None, flags=0):
@@ -113,7 +122,7 @@ class Frontend:
         self.store = await SqliteJobStore.open(self.state / "jobs.sqlite")
         self.songs = SongClient(self.url)
         self.workers = Workers(self.store, self.songs, self.uploads, folders, lease_seconds=10)
-        self.workers.start(self.count, {})
+        self.workers.start(self.count)
         return self
 
     async def __aexit__(self, *_):
@@ -182,6 +191,29 @@ async def test_every_error_has_its_answer(frontend):
     known = [await frontend.store.find_audio(path) for path in paths]
     assert len(known) == 5
     assert {file.file for file in known} == {file.name for file in (frontend.state / "audio").iterdir()}
+
+
+async def test_jobs_that_wait_for_a_part_hold_no_worker(tmp_path, faulty):
+    """The LM may load for minutes: songs that need none go by those that do."""
+    url, _ = faulty
+    async with Frontend(tmp_path, url, workers=1) as frontend:
+        waiting = [await frontend.submit("503 503 ok", f"waits{i}") for i in range(3)]
+        fine = await frontend.until(await frontend.submit("ok", "goes-by"), State.SUCCEEDED, seconds=2)
+        late = [await frontend.until(job_id, State.SUCCEEDED) for job_id in waiting]
+    assert all(job.finished_at > fine.finished_at for job in late)
+    assert [job.attempts for job in late] == [1, 1, 1]
+
+
+async def test_the_record_tells_what_the_lm_did(frontend):
+    job = await frontend.ended(await frontend.submit("lm", "lm"))
+    shown = record(job, 5.0, 1)["result"]
+    assert shown["generation_info"].split("\n")[3:] == [
+        "Model: m", "LM: an-lm on pt, 11 tokens read, 22 written", "LM wrote: bpm, caption, audio codes",
+        "Schedule: 1", "Time: plan 1.2s, codes 2.0s, condition 0.1s, denoise 0.2s, decode 0.3s", "a note"]
+    assert (shown["genres"], shown["metas"]["genres"], shown["bpm"]) == ("pop", "pop", 90)
+    assert (shown["metas"]["caption"], shown["metas"]["vocal_language"]) == ("by the LM", "zh")
+    old = {name: value for name, value in job.result.items() if not name.startswith("lm")}
+    assert record(replace(job, result=old), 5.0, 1)["result"]["lm_model"] is None, "of a version without an LM"
 
 
 def wave(samples, rate=48_000, seed=0):

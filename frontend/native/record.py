@@ -37,11 +37,12 @@ def result(job: Job, song: Mapping[str, Any]) -> dict[str, Any]:
     known = {
         "bpm": metadata.get("bpm"), "duration": seconds,
         "keyscale": metadata.get("key_scale") or None, "timesignature": metadata.get("time_signature") or None,
-        "genres": None,
+        "genres": metadata.get("genres") or None,
     }
     metas = {name: "N/A" if known[name] is None else known[name]
              for name in ("bpm", "duration", "genres", "keyscale", "timesignature")}
-    metas |= {name: metadata[name] for name in ("caption", "lyrics") if metadata.get(name)}
+    # The language is not of the documents, but the LM may have chosen it, and without it a song is not made again.
+    metas |= {name: metadata[name] for name in ("caption", "lyrics", "vocal_language") if metadata.get(name)}
     return {
         "first_audio_path": urls[0],
         "second_audio_path": urls[1] if len(urls) > 1 else None,
@@ -51,7 +52,7 @@ def result(job: Job, song: Mapping[str, Any]) -> dict[str, Any]:
         "seed_value": _seeds(song),
         "metas": metas,
         **known,
-        "lm_model": None,
+        "lm_model": song.get("lm_model"),
         "dit_model": song["model"],
     }
 
@@ -61,17 +62,30 @@ def generation_info(job: Job, song: Mapping[str, Any]) -> str:
     count = len(song["audio"])
     total = (job.finished_at or 0.0) - (job.started_at or 0.0)
     schedule = ", ".join(f"{t:.4g}" for t in song["schedule"])
-    parts = ", ".join(f"{name} {song['timings'][name]:.1f}s" for name in ("condition", "denoise", "decode"))
+    timings = song["timings"]
+    phases = [name for name in ("plan", "codes") if timings.get(name)] + ["condition", "denoise", "decode"]
+    parts = ", ".join(f"{name} {timings[name]:.1f}s" for name in phases)
     return "\n".join((
         f"🎵 Generated {count} audio{'s' if count > 1 else ''}",
         f"⏱️ Total: {total:.1f}s",
         f"🎲 Seeds: {_seeds(song)}",
         f"Model: {song['model']}",
+        *_lm_lines(song),
         f"Schedule: {schedule}",
         f"Time: {parts}",
         *job.work.notes,
         *song["notes"],
     ))
+
+
+def _lm_lines(song: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the LM did; results that were stored before there was an LM say nothing of it."""
+    lm = song.get("lm")
+    if lm is None:
+        return ()
+    wrote = [*lm["wrote"], *(["audio codes"] if song["timings"].get("codes") else [])]
+    return (f"LM: {lm['name']} on {lm['engine']}, {lm['prompt_tokens']} tokens read, {lm['completion_tokens']} written",
+            f"LM wrote: {', '.join(wrote) or 'nothing that was missing'}")
 
 
 def _seeds(song: Mapping[str, Any]) -> str:

@@ -12,15 +12,22 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
+class Planning:
+    """More of what the LM writes, before the metadata is known."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Metadata:
-    """First event: the caption, lyrics and musical metadata that the models see."""
+    """Once for each song: the caption, lyrics and musical metadata that the models see."""
 
     values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Step:
-    """`done` of `total` in a phase: condition, denoise, decode."""
+    """`done` of `total` in a phase: plan, codes, encode, condition, denoise, decode."""
 
     phase: str
     done: int
@@ -37,10 +44,21 @@ class Audio:
 
 
 @dataclass(frozen=True)
+class LmUse:
+    """What the LM did for a song: who wrote which metadata, on which engine, and the tokens it took."""
+
+    name: str
+    engine: str
+    wrote: tuple[str, ...]
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
 class Done:
     """Last event: what was made and how; `peaks` is the largest |sample| of each item, before gain.
 
-    With `keeps_level` the level is a source's and must not be raised.
+    With `keeps_level` the level is a source's and must not be raised. `lm` is None when the LM had no part in it.
     """
 
     model: str
@@ -52,15 +70,18 @@ class Done:
     notes: tuple[str, ...]
     metadata: Mapping[str, Any]
     keeps_level: bool = False
+    lm: LmUse | None = None
 
 
-SongEvent = Metadata | Step | Audio | Done
+SongEvent = Planning | Metadata | Step | Audio | Done
 
 
 def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
     """The event of one response; None for types this frontend has no use for."""
     event = json.loads(text)
     match event["type"]:
+        case "planning":
+            return Planning(event["text"])
         case "metadata":
             return Metadata({name: value for name, value in event.items() if name != "type"})
         case "progress":
@@ -74,6 +95,13 @@ def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
                 model=event["model"], seeds=tuple(event["seeds"]), duration=event["duration"],
                 schedule=tuple(event["schedule"]), peaks=tuple(event["peaks"]), timings=event["timings"],
                 notes=tuple(event["notes"]), metadata=event["metadata"],
-                keeps_level=event.get("keeps_level", False),
+                keeps_level=event.get("keeps_level", False), lm=_lm_use(event.get("lm")),
             )
     return None
+
+
+def _lm_use(event: Mapping[str, Any] | None) -> LmUse | None:
+    if event is None:
+        return None
+    return LmUse(event["name"], event["engine"], tuple(event["wrote"]), event["prompt_tokens"],
+                 event["completion_tokens"])
