@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+import httpx
 import pytest
 
 from embedded import orphans, shm, stack_file
@@ -48,7 +49,7 @@ class StartStack(Protocol):
     """Starts a stack of a test's own; stopped at the end of the test."""
 
     def __call__(
-        self, *, state: Path | None = None, repository: Path | None = None, frontend: bool = True
+        self, *, state: Path | None = None, repository: Path | None = None, frontend: bool = True, lm: bool = False
     ) -> RunningStack: ...
 
 
@@ -61,23 +62,27 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def launcher_environment(state: Path) -> dict[str, str]:
-    """Environment of `python -m embedded` with free ports; the tester's own settings do not leak in."""
+def launcher_environment(state: Path, lm: bool = False) -> dict[str, str]:
+    """Environment of `python -m embedded` with free ports; the tester's own settings do not leak in.
+
+    Without `lm` no LM is exported and loaded: it would take half a minute of two cores.
+    """
     names = {name for setting in TABLE for name in setting.names}
     env = {name: value for name, value in os.environ.items() if name not in names}
     ports = ("ACESTEP_API_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
     env |= {name: str(port) for name, port in zip(ports, free_ports(len(ports)), strict=True)}
     build = os.environ.get("ACESTEP_BUILD", str(ROOT / "build"))
-    return env | {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}
+    own = {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}
+    return env | own | ({} if lm else {"LM": "none"})
 
 
-def start(state: Path, repository: Path | None, frontend: bool) -> RunningStack:
+def start(state: Path, repository: Path | None, frontend: bool, lm: bool = False) -> RunningStack:
     """A started stack; fails the test with the launcher's output if it does not come up."""
     state.mkdir(parents=True, exist_ok=True)
     flags = [*(["--repository", str(repository)] if repository else []), *([] if frontend else ["--no-frontend"])]
     with (state / "launcher.out").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "embedded", "run", *flags], cwd=state, env=launcher_environment(state),
+            [sys.executable, "-m", "embedded", "run", *flags], cwd=state, env=launcher_environment(state, lm),
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )
     deadline = time.monotonic() + START_TIMEOUT
@@ -89,13 +94,22 @@ def start(state: Path, repository: Path | None, frontend: bool) -> RunningStack:
     return _running(found, state, process)
 
 
+def wait_for_model(running: RunningStack, model: str, seconds: float = 200.0) -> None:
+    """Until Triton has the model ready; fails the test with the launcher's output if it does not."""
+    deadline = time.monotonic() + seconds
+    while httpx.get(f"http://{running.triton_http}/v2/models/{model}/ready").status_code != 200:
+        if time.monotonic() > deadline:
+            pytest.fail(f"{model} is not ready after {seconds:.0f} s:\n{running.output}")
+        time.sleep(0.2)
+
+
 def _running(found: StackFile, state: Path, process: subprocess.Popen[bytes]) -> RunningStack:
     return RunningStack(**asdict(found), state=state, process=process)
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """The whole stack, one for the session; tests leave it as they find it."""
+    """The whole stack with its LM, one for the session; tests leave it as they find it."""
     running = start(tmp_path_factory.mktemp("stack"), None, True)
     yield running
     assert running.stop() == 0, running.output
@@ -107,9 +121,9 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack
     running: list[RunningStack] = []
 
     def factory(
-        *, state: Path | None = None, repository: Path | None = None, frontend: bool = True
+        *, state: Path | None = None, repository: Path | None = None, frontend: bool = True, lm: bool = False
     ) -> RunningStack:
-        running.append(start(state or tmp_path_factory.mktemp("own-stack"), repository, frontend))
+        running.append(start(state or tmp_path_factory.mktemp("own-stack"), repository, frontend, lm))
         return running[-1]
 
     yield factory

@@ -14,6 +14,7 @@ GENERATE = SYSTEM.format("Generate audio semantic tokens based on the given cond
 USER = "<|im_start|>user\n{}<|im_end|>\n"
 OPEN = "<|im_start|>assistant\n"
 SAMPLE = SYSTEM.format("Expand the user's input into a more detailed and specific musical description:")
+FORMAT = SYSTEM.format("Format the user's input into a more detailed and specific musical description:")
 UNDERSTAND = SYSTEM.format("Understand the given musical conditions and describe the audio semantics accordingly:")
 
 # Model facts C3 and C4.
@@ -38,13 +39,11 @@ RENDERED = {
     "sample of nothing": (prompts.sample_prompt("  ", False),
                           SAMPLE + USER.format("NO USER INPUT\n\ninstrumental: false") + OPEN),
     "format": (prompts.format_prompt(Brief("", "")),
-               SYSTEM.format("Format the user's input into a more detailed and specific musical description:")
-               + USER.format("# Caption\nNO USER INPUT\n\n# Lyric\n[Instrumental]") + OPEN),
+               FORMAT + USER.format("# Caption\nNO USER INPUT\n\n# Lyric\n[Instrumental]") + OPEN),
     "understand": (prompts.understand_prompt((5, 63_999)),
                    UNDERSTAND + USER.format("<|audio_code_5|><|audio_code_63999|>") + OPEN),
     "free sample": (prompts.understand_prompt(()),
-                    SYSTEM.format("Understand the given musical conditions and describe the audio semantics accordingly:")
-                    + USER.format("NO USER INPUT") + OPEN),
+                    UNDERSTAND + USER.format("NO USER INPUT") + OPEN),
 }
 
 
