@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import math
-from typing import Self
+from dataclasses import dataclass
+from typing import Literal, Self, TypeAlias
 
 from .audio.spool import sweep
 from .catalogue import SHARED_TRITON_MODELS, Catalogue
@@ -24,6 +25,18 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.5
 _REFRESH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
+_LM_ENGINES = {"vllm": ("vllm",), "pt": ("pt",), "both": ("vllm", "pt")}
+
+
+LmState: TypeAlias = Literal["ready", "loading", "none"]
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """`missing`: Triton models that every song needs and that are not ready. `lm`: the state of what only some need."""
+
+    missing: tuple[str, ...]
+    lm: LmState | None
 
 
 class Services:
@@ -92,13 +105,20 @@ class Services:
             return self.settings.queue_workers
         return 1 if self.catalogue is None else max(1, self.catalogue.capacity)
 
-    async def missing_models(self) -> list[str]:
-        """Names of the Triton models that songs need and that are not ready now; empty means ready."""
+    async def readiness(self) -> Readiness:
+        """What Triton has ready now; the LM's state is not known while the pipeline is away."""
         try:
-            catalogue = Catalogue.from_describe(await self.songs.describe())
+            catalogue = await self._describe()
         except SongError:
-            return await self.songs.models_missing(SHARED_TRITON_MODELS) or ["acestep"]
-        return await self.songs.models_missing(catalogue.triton_models())
+            missing = await self.songs.models_missing(SHARED_TRITON_MODELS) or ["acestep"]
+            return Readiness(tuple(missing), None)
+        needed, of_lm = catalogue.triton_models(), () if catalogue.lm is None else catalogue.lm.triton_models()
+        missing = await self.songs.models_missing((*needed, *of_lm))
+        lm: LmState = "none" if not of_lm else "loading" if set(missing) & set(of_lm) else "ready"
+        return Readiness(tuple(name for name in missing if name not in of_lm), lm)
+
+    async def _describe(self) -> Catalogue:
+        return Catalogue.from_describe(await self.songs.describe(), _LM_ENGINES[self.settings.lm_backend])
 
     async def _sweep(self) -> None:
         """Delete what killed processes and lost jobs have left on disk."""
@@ -117,11 +137,11 @@ class Services:
         """Ask until every model is ready for the first time, then start the workers and keep the catalogue fresh."""
         while True:
             with contextlib.suppress(SongError):
-                catalogue = Catalogue.from_describe(await self.songs.describe())
+                catalogue = await self._describe()
                 if self.catalogue is not None:
                     self.catalogue = catalogue
                 elif not await self.songs.models_missing(catalogue.triton_models()):
                     self.catalogue = catalogue
-                    self.workers.start(self.in_flight(), {model.name: model for model in catalogue.models})
+                    self.workers.start(self.in_flight(), catalogue)
                     log.info("models ready: %s", ", ".join(model.name for model in catalogue.models))
             await asyncio.sleep(_RETRY_SECONDS if self.catalogue is None else _REFRESH_SECONDS)

@@ -84,9 +84,11 @@ def _probes(services: Services) -> Blueprint:
 
     @routes.get("/readyz")
     async def readyz() -> Response:
-        missing = await services.missing_models()
-        if missing or services.catalogue is None:
-            return json_response({"status": "not ready", "missing": missing}, 503, {"Retry-After": "5"})
-        return json_response({"status": "ok", "models": [model.name for model in services.catalogue.models]})
+        readiness = await services.readiness()
+        if readiness.missing or services.catalogue is None:
+            body = {"status": "not ready", "missing": list(readiness.missing), "lm": readiness.lm}
+            return json_response(body, 503, {"Retry-After": "5"})
+        names = [model.name for model in services.catalogue.models]
+        return json_response({"status": "ok", "models": names, "lm": readiness.lm})
 
     return routes
