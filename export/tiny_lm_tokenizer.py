@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
@@ -105,16 +106,24 @@ def write(folder: Path) -> Tokenizer:
     """tokenizer.json, tokenizer_config.json and chat_template.jinja; returns the tokenizer."""
     tokenizer = build()
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    # transformers takes 2 s to copy a description of every code, which it does without as soon as some are given here.
+    named = {tokenizer.token_to_id(token): token for token in (PAD, START, END, THINK, THINK_END)}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END,
         "pad_token": PAD,
         "model_max_length": 131072,
         "clean_up_tokenization_spaces": False,
+        "added_tokens_decoder": {str(number): _described(token) for number, token in named.items()},
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     (folder / "chat_template.jinja").write_text(_TEMPLATE)
     return tokenizer
+
+
+def _described(token: str) -> dict[str, Any]:
+    flags = dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized"), False)
+    return {"content": token, **flags, "special": token not in (THINK, THINK_END)}
 
 
 def _added(token: str, special: bool) -> AddedToken:
