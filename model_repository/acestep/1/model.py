@@ -55,7 +55,8 @@ class TritonPythonModel:
                 name: Denoiser(lambda call, name=name: models.velocity(name, call), budget)  # type: ignore[misc]
                 for name in served.dits
             },
-            lm=LmService(served.lm, {engine: TritonEngine(model) for engine, model in MODELS.items()}),
+            lm=LmService(served.lm, {
+                engine: TritonEngine(model, self._meter) for engine, model in MODELS.items()}),
         )
         # Songs beyond this many wait here, so that memory is bounded whoever calls.
         self._places = asyncio.Semaphore(self._songs_in_flight)

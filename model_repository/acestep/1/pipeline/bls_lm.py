@@ -12,6 +12,7 @@ import triton_python_backend_utils as pb_utils
 from .bls import is_away
 from .errors import FAULT, NOT_READY, SongError
 from .lm.engine import Piece
+from .metrics import LM_ROWS, LM_TOKENS, Meter
 
 _OUTPUTS = ("text_output", "finish_reason", "num_input_tokens", "num_output_tokens")
 
@@ -19,8 +20,9 @@ _OUTPUTS = ("text_output", "finish_reason", "num_input_tokens", "num_output_toke
 class TritonEngine:
     """An Engine behind the tensors of Triton's official vLLM backend."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, meter: Meter) -> None:
         self._model = model
+        self._meter = meter
 
     async def stream(self, prompt: str, parameters: Mapping[str, Any]) -> AsyncGenerator[Piece, None]:
         """See Engine. A stream that is left before its end is read to its end by its thread: Triton cannot take a
@@ -39,6 +41,9 @@ class TritonEngine:
         while (item := await pieces.get()) is not None:
             if isinstance(item, SongError):
                 raise item
+            if item.finish:
+                self._meter.add(LM_ROWS, 1, model=self._model)
+                self._meter.add(LM_TOKENS, item.completion_tokens, model=self._model)
             yield item
 
     def _read(self, prompt: str, parameters: Mapping[str, Any], put: Any) -> None:

@@ -22,11 +22,13 @@ SONGS_IN_FLIGHT = Metric("acestep_songs_in_flight", "gauge", "Songs being made."
 DIT_CALLS = Metric("acestep_dit_calls_total", "counter", "DiT calls.", ("model",))
 DIT_ROWS = Metric("acestep_dit_rows_total", "counter", "Rows in DiT calls; over calls, the mean batch.", ("model",))
 DIT_BYTES = Metric("acestep_dit_copied_bytes_total", "counter", "Bytes copied to and from DiT calls.", ("model",))
+LM_ROWS = Metric("acestep_lm_rows_total", "counter", "Rows that an LM engine ended; a guided text is two.", ("model",))
+LM_TOKENS = Metric("acestep_lm_tokens_total", "counter", "Tokens that those rows were given.", ("model",))
 AUDIO_SECONDS = Metric("acestep_audio_seconds_total", "counter", "Seconds of audio sent.")
 LOOP_LAG = Metric(
     "acestep_event_loop_lag_seconds", "histogram", "How late the pipeline's event loop wakes up.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0))
-METRICS = (SONGS, SONGS_IN_FLIGHT, DIT_CALLS, DIT_ROWS, DIT_BYTES, AUDIO_SECONDS, LOOP_LAG)
+METRICS = (SONGS, SONGS_IN_FLIGHT, DIT_CALLS, DIT_ROWS, DIT_BYTES, LM_ROWS, LM_TOKENS, AUDIO_SECONDS, LOOP_LAG)
 
 LAG_INTERVAL = 0.05
 
