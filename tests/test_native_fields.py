@@ -28,6 +28,9 @@ BASE = {"name": "tiny-base", "aliases": [], "is_turbo": False, "audio_is_noise":
 BOTH = Catalogue.from_describe({"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": None})
 ONLY_TURBO = Catalogue.from_describe({"models": [TURBO], "default": "tiny-turbo", "capacity": 4, "lm": None})
 LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
+TINY_LM = {"name": "acestep-5Hz-lm-tiny", "duration_max": 60}
+WITH_LM = Catalogue.from_describe(
+    {"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": TINY_LM}, ("vllm", "pt"))
 COUNTER = iter(range(1000, 10**9))
 
 
@@ -55,13 +58,17 @@ def test_defaults_are_the_documents():
     assert work.audio_format == "mp3"
     assert work.song == {
         "v": 1, "kind": "song", "model": "tiny-turbo", "task": "text2music", "caption": "x", "lyrics": "",
-        "vocal_language": "en", "instrumental": False, "bpm": None, "key_scale": "", "time_signature": "",
+        "vocal_language": None, "instrumental": False, "bpm": None, "key_scale": "", "time_signature": "",
         "duration": None, "instruction": "", "seeds": [7, 7], "steps": None, "shift": 3.0, "timesteps": None,
         "infer_method": "ode", "guidance_scale": 7.0, "use_adg": False, "cfg_interval": [0.0, 1.0], "codes": None,
         "tracks": [], "repaint_start": 0.0, "repaint_end": None, "cover_strength": 1.0, "return": [],
+        "thinking": False, "sample_query": "", "sample_mode": False, "use_format": "off",
+        "use_cot_metas": True, "use_cot_caption": True, "use_cot_language": True, "constrained_decoding": True,
+        "lm_engine": None, "lm_temperature": 0.85, "lm_cfg_scale": 2.5, "lm_top_k": 0, "lm_top_p": 0.9,
+        "lm_repetition_penalty": 1.0, "lm_negative_prompt": "NO USER INPUT",
     }
     assert work.uploads == {}
-    assert "not loaded" in work.notes[0]
+    assert work.notes == ()
 
 
 @pytest.mark.parametrize("body", [
@@ -72,10 +79,21 @@ def test_defaults_are_the_documents():
     {"task_type": "complete", "model": "tiny-base", "track_classes": "drums, Backing Vocals", "guidance_scale": 30},
     {"thinking": True, "audio_code_string": ["<|audio_code_0|>", "<|audio_code_63999|>"], "audio_cover_strength": 0},
 ])
-def test_every_request_meets_the_pipelines_schema_with_every_field(body):
-    request = song(uploads=TEN, **body)
+@pytest.mark.parametrize("catalogue", [BOTH, WITH_LM], ids=["without an LM", "with one"])
+def test_every_request_meets_the_pipelines_schema_with_every_field(body, catalogue):
+    request = song(catalogue, uploads=TEN, **body)
     jsonschema.validate(request, SCHEMA)
     assert set(request) == set(SCHEMA["properties"])
+
+
+@pytest.mark.parametrize("body", [
+    {"lm_temperature": 2, "lm_cfg_scale": 10, "lm_top_k": 10**9, "lm_top_p": 1e9, "lm_repetition_penalty": 0.5,
+     "lm_negative_prompt": "x" * 2000, "use_cot_caption": False, "constrained": False},
+    {"thinking": True, "lm_backend": "pt", "sample_query": "q" * 2000, "use_format": True, "lm_temperature": 0},
+    {"sample_mode": True, "vocal_language": "unknown", "lm_model_path": "acestep-5Hz-lm-tiny", "lm_cfg_scale": 0},
+])
+def test_what_is_asked_of_the_lm_meets_the_pipelines_schema(body):
+    jsonschema.validate(song(WITH_LM, **body), SCHEMA)
 
 
 CANONICAL = {  # field: (value sent, key of the canonical request, value there)
@@ -235,25 +253,160 @@ def test_huge_numbers_are_refused_not_fatal():
     ({"caption": ["a"]}, "caption: must be text"),
     ({"caption": "\ud800"}, "caption: must be valid Unicode text"),
     ({"thinking": [1]}, "thinking: must be true or false"),
-    ({"caption": ""}, "caption: give a caption or lyrics; both are empty"),
-    ({"caption": " ", "lyrics": "\n", "bpm": 100}, "caption: give a caption or lyrics; both are empty"),
+    ({"caption": ""}, "caption: give a caption, lyrics, sample_query or sample_mode; all are empty"),
+    ({"caption": " ", "lyrics": "\n", "bpm": 100}, "caption: give a caption, lyrics, sample_query or sample_mode"),
 ])
 def test_refusals(body, detail):
     assert refusal(**body).startswith(detail)
 
 
 @pytest.mark.parametrize(("body", "detail"), [
-    ({"thinking": True}, f"thinking: {LM}"),
-    ({"desc": "a love song"}, f"desc: {LM}"),
-    ({"sampleMode": True}, f"sampleMode: {LM}"),
-    ({"format": True}, f"format: {LM}"),
-    ({"lm_model_path": "acestep-5Hz-lm-0.6B"}, f"lm_model_path: {LM}"),
-    ({"lm_backend": "pt"}, f"lm_backend: {LM}"),
     ({"reference_audio_path": "/a.wav"}, "reference_audio_path: is not built yet; upload the file as reference_audio"),
     ({"task_type": "cover", "srcAudioPath": "/a.wav"}, "srcAudioPath: is not built yet; upload the file as src_audio"),
 ])
 def test_what_is_not_built_says_so(body, detail):
     assert refusal(**body) == detail
+
+
+LM_CANONICAL = {  # field: (value sent, key of the canonical request, value there)
+    "thinking": ("yes", "thinking", True), "sample_mode": (True, "sample_mode", True),
+    "sample_query": ("  a song  ", "sample_query", "a song"), "use_format": ("1", "use_format", "need"),
+    "use_cot_caption": ("no", "use_cot_caption", False), "use_cot_language": (False, "use_cot_language", False),
+    "constrained_decoding": (0, "constrained_decoding", False), "lm_backend": ("PT", "lm_engine", "pt"),
+    "lm_temperature": ("0", "lm_temperature", 0.0), "lm_cfg_scale": ("1.5", "lm_cfg_scale", 1.5),
+    "lm_top_k": ("50", "lm_top_k", 50), "lm_top_p": (1, "lm_top_p", 1.0),
+    "lm_repetition_penalty": ("1.25", "lm_repetition_penalty", 1.25),
+    "lm_negative_prompt": ("drums", "lm_negative_prompt", "drums"),
+}
+
+
+@pytest.mark.parametrize(("entry", "name"), [(e, n) for e in TABLE if e.name in LM_CANONICAL for n in e.names])
+def test_each_name_of_an_lm_field_reaches_the_canonical_request(entry, name):
+    value, key, expected = LM_CANONICAL[entry.name]
+    plain, request = song(WITH_LM), song(WITH_LM, **{name: value})
+    assert plain[key] != request[key] == expected
+    if entry.nested:
+        assert song(WITH_LM, metas={name: value})[key] == expected
+    else:
+        assert song(WITH_LM, metas={name: value})[key] == plain[key]
+
+
+def test_every_field_of_the_lm_is_tried():
+    assert {entry.name for entry in TABLE if entry.name.startswith(("lm_", "use_cot"))} <= {
+        *LM_CANONICAL, "lm_model_path"}
+
+
+@pytest.mark.parametrize(("body", "detail"), [
+    ({"thinking": True}, f"thinking: {LM}"),
+    ({"desc": "a love song"}, f"desc: {LM}"),
+    ({"caption": "", "metas": {"sampleQuery": "a love song"}}, f"sampleQuery: {LM}"),
+    ({"sampleMode": True}, f"sampleMode: {LM}"),
+    ({"format": True}, f"format: {LM}"),
+    ({"task_type": "complete", "model": "tiny-base", "use_format": True}, f"use_format: {LM}"),
+    ({"lm_model_path": "acestep-5Hz-lm-0.6B"}, f"lm_model_path: {LM}"),
+    ({"lmBackend": "pt"}, f"lmBackend: {LM}"),
+])
+def test_what_needs_the_lm_says_so_where_there_is_none(body, detail):
+    assert refusal(uploads=TEN, **body) == detail
+
+
+@pytest.mark.parametrize(("body", "detail"), [
+    ({"lm_model_path": "acestep-5Hz-lm-4B"}, "lm_model_path: must be acestep-5Hz-lm-tiny, the LM that is loaded"),
+    ({"lmModelPath": "/models/acestep-5Hz-lm-tiny"},
+     "lmModelPath: must be acestep-5Hz-lm-tiny, the LM that is loaded"),
+    ({"lm_model_path": "../acestep-5Hz-lm-tiny"}, "lm_model_path: must be acestep-5Hz-lm-tiny, the LM that is loaded"),
+    ({"lm_model_path": "x" * 201}, "lm_model_path: must have at most 200 characters"),
+    ({"lm_backend": "onnx"}, "lm_backend: must be one of vllm, pt"),
+    ({"sample_query": "q" * 2001}, "sample_query: must have at most 2000 characters"),
+    ({"sample_query": ["q"]}, "sample_query: must be text"),
+    ({"constrained": [1]}, "constrained: must be true or false"),
+    ({"lm_negative_prompt": "x" * 2001}, "lm_negative_prompt: must have at most 2000 characters"),
+    ({"caption": " "}, "caption: give a caption, lyrics, sample_query or sample_mode; all are empty"),
+    ({"caption": "", "use_format": True, "thinking": True}, "caption: give a caption, lyrics, sample_query or sample"),
+])
+def test_what_no_lm_can_do_is_refused(body, detail):
+    assert refusal(WITH_LM, **body).startswith(detail)
+
+
+@pytest.mark.parametrize("name", ["acestep-5Hz-lm-tiny", " acestep-5Hz-lm-tiny ", "acestep-5Hz-lm-0.6B", None, ""])
+def test_the_loaded_lm_goes_by_its_name_and_by_the_documents_name(name):
+    assert song(WITH_LM, lm_model_path=name) | {"seeds": []} == song(WITH_LM) | {"seeds": []}
+
+
+def test_the_documents_name_is_no_alias_of_a_real_lm():
+    real = Catalogue.from_describe(
+        {"models": [TURBO], "default": "tiny-turbo", "capacity": 4,
+         "lm": {"name": "acestep-5Hz-lm-1.7B", "duration_max": 600}})
+    assert refusal(real, lm_model_path="acestep-5Hz-lm-0.6B") == (
+        "lm_model_path: must be acestep-5Hz-lm-1.7B, the LM that is loaded")
+
+
+@pytest.mark.parametrize(("engines", "sent", "engine"), [
+    (("vllm",), None, "vllm"), (("vllm",), "vllm", "vllm"), (("pt",), None, "pt"), (("pt",), "pt", "pt"),
+    (("vllm", "pt"), None, "vllm"), (("vllm", "pt"), "pt", "pt"),
+])
+def test_the_engine_is_one_that_is_loaded(engines, sent, engine):
+    catalogue = Catalogue.from_describe(
+        {"models": [TURBO], "default": "tiny-turbo", "capacity": 4, "lm": TINY_LM}, engines)
+    assert song(catalogue, lm_backend=sent)["lm_engine"] == engine
+    for other in {"vllm", "pt"} - set(engines):
+        assert refusal(catalogue, lm_backend=other) == f"lm_backend: must be {engines[0]}; {other} is not loaded"
+
+
+def test_a_wish_or_sample_mode_needs_no_text():
+    for body in ({"sample_query": "a song"}, {"sample_mode": True}, {"metas": {"desc": "a song"}, "thinking": True}):
+        assert song(WITH_LM, **{"caption": "", **body})["caption"] == ""
+
+
+@pytest.mark.parametrize("task", ["text2music", "cover"])
+def test_given_codes_are_used_without_the_lm(task):
+    for catalogue in (BOTH, WITH_LM):
+        request = song(catalogue, task_type=task, thinking=True, audio_code_string=CODE)
+        assert (request["thinking"], request["codes"]) == (False, [[1]])
+
+
+@pytest.mark.parametrize("task", ["cover", "repaint"])
+@pytest.mark.parametrize("catalogue", [BOTH, WITH_LM], ids=["without an LM", "with one"])
+def test_cover_and_repaint_use_no_lm_and_say_so(task, catalogue):
+    sent = {"task_type": task, "thinking": True, "desc": "in Thai", "sample_mode": True, "format": "yes"}
+    work = submission(sent, catalogue, TEN)
+    asked = {name: work.song[name] for name in ("thinking", "sample_query", "sample_mode", "use_format")}
+    assert asked == {"thinking": False, "sample_query": "", "sample_mode": False, "use_format": "off"}
+    assert work.song["vocal_language"] is None
+    assert work.notes == (f"thinking was not used: {task} follows its source",
+                          *(f"{name} was not used: {task} uses no LM" for name in ("desc", "sample_mode", "format")))
+
+
+def test_no_task_with_a_source_makes_codes():
+    request = song(WITH_LM, TEN, task_type="complete", model="tiny-base", thinking=True, use_format=True)
+    assert (request["thinking"], request["use_format"]) == (False, "need")
+
+
+@pytest.mark.parametrize(("body", "language"), [
+    ({}, None), ({"vocal_language": ""}, None), ({"vocal_language": "EN"}, "en"),
+    ({"vocal_language": "unknown"}, "unknown"), ({"metas": {"vocalLanguage": "zh"}}, "zh"),
+    ({"caption": "in Japanese"}, None),
+    ({"sample_query": "a Japanese song"}, "ja"), ({"sample_query": "a song"}, None),
+    ({"sample_query": "a Japanese song", "vocal_language": "ko"}, "ko"),
+    ({"sample_query": "a Japanese song", "vocal_language": "en"}, "ja"),
+    ({"sample_query": "a Japanese song", "vocal_language": "unknown"}, "ja"),
+    ({"sample_query": "a song", "vocal_language": "en"}, "en"),
+    ({"sample_query": "a song", "vocal_language": "unknown"}, None),
+    ({"sample_mode": True, "vocal_language": "unknown"}, "unknown"),
+    ({"sample_query": "一首适合安静夜晚的柔和孟加拉情歌", "thinking": True}, "bn"),
+])
+def test_the_language_is_the_users_then_the_wishs_then_open(body, language):
+    assert song(WITH_LM, **body)["vocal_language"] == language
+
+
+@pytest.mark.parametrize(("body", "instrumental"), [
+    ({}, False), ({"lyrics": " [Inst] "}, True), ({"lyrics": "[instrumental]"}, True), ({"lyrics": "la"}, False),
+    ({"caption": "instrumental"}, False), ({"sample_query": "an instrumental"}, True),
+    ({"desc": "a guitar solo"}, True),
+    ({"desc": "a guitar solo", "lyrics": "la la"}, False), ({"desc": "a song", "lyrics": "[inst]"}, True),
+])
+def test_instrumental_by_the_lyrics_or_by_the_wish(body, instrumental):
+    assert song(WITH_LM, **body)["instrumental"] is instrumental
 
 
 CODE = "<|audio_code_1|>"
@@ -360,7 +513,7 @@ def test_lego_without_a_base_model():
 @pytest.mark.parametrize("body", [
     {"audio_code_string": CODE}, {"format": "mp3"}, {"lm_backend": "vllm"}, {"use_cot_caption": True},
     {"sample_query": "  "}, {"use_tiled_decode": False}, {"repainting_start": 3}, {"repainting_end": 9999},
-    {"lm_temperature": 0}, {"task_type": "text2music"},
+    {"constrained_decoding_debug": True}, {"is_format_caption": True}, {"task_type": "text2music"},
 ])
 def test_values_that_change_no_song_are_accepted(body):
     assert song(**body) | {"seeds": []} == song() | {"seeds": []}

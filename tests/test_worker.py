@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from frontend.catalogue import SHARED_TRITON_MODELS
 from frontend.jobs.job import State, Work
 from frontend.jobs.sqlite import SqliteJobStore
 from frontend.native.record import record
+from frontend.services import Services
+from frontend.settings import resolve
 from frontend.songs.client import SongClient
 from frontend.songs.errors import song_error
 from frontend.uploads import Uploads
@@ -29,6 +32,7 @@ import triton_python_backend_utils as pb_utils
 INSTANCE = uuid.uuid4().hex
 HERE = pathlib.Path(__file__).parent
 LM = {"name": "an-lm", "engine": "pt", "wrote": ["bpm", "caption"], "prompt_tokens": 11, "completion_tokens": 22}
+DESCRIBED = {"models": [], "default": "m", "capacity": 1, "lm": {"name": "an-lm", "duration_max": 60}}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 class TritonPythonModel:
@@ -36,8 +40,8 @@ class TritonPythonModel:
         for request in requests:
             body = json.loads(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
             sender = request.get_response_sender()
-            if body["kind"] == "ping":
-                say(sender, {"type": "done", "instance": INSTANCE}, flags=FINAL)
+            if body["kind"] in ("ping", "describe"):
+                say(sender, {"type": "done", "instance": INSTANCE, **DESCRIBED}, flags=FINAL)
             else:
                 uploads = [pb_utils.get_input_tensor_by_name(request, f"{n}_audio") for n in ("src", "reference")]
                 await sing(sender, body, [tensor.as_numpy() for tensor in uploads if tensor is not None])
@@ -202,6 +206,15 @@ async def test_jobs_that_wait_for_a_part_hold_no_worker(tmp_path, faulty):
         late = [await frontend.until(job_id, State.SUCCEEDED) for job_id in waiting]
     assert all(job.finished_at > fine.finished_at for job in late)
     assert [job.attempts for job in late] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("engines", ["vllm", "pt", "both"])
+async def test_readiness_tells_of_the_lm_and_does_not_need_it(tmp_path, faulty, engines):
+    settings = resolve({"state": str(tmp_path), "triton_url": faulty[0], "lm_backend": engines}, {}, {})
+    async with Services(settings) as services:
+        readiness = await services.readiness()
+    assert readiness.lm == "loading"
+    assert set(readiness.missing) == set(SHARED_TRITON_MODELS) - {"acestep"}
 
 
 async def test_the_record_tells_what_the_lm_did(frontend):

@@ -7,11 +7,14 @@ from quart import Blueprint, Quart, Response, request
 from frontend.answers import json_response, new_app
 from frontend.audio.serve import serve_file
 from frontend.errors import RequestError
+from frontend.jobs.job import Job
+from frontend.paced import whole
 from frontend.services import Services
 
 from .body import BodyLimits, read_body
 from .record import record
-from .submission import NEEDS_LM, submission
+from .sample import random_submission
+from .submission import submission
 
 
 def create_app(services: Services) -> Quart:
@@ -31,12 +34,15 @@ def _native(services: Services) -> Blueprint:
         catalogue = services.require_catalogue()
         async with services.uploads.intake() as intake:
             body = await read_body(request, limits, intake)
-            job = await services.submit(submission(body, catalogue, await intake.measure()), intake)
-        return json_response({"job_id": job.id, "status": str(job.state), "queue_position": job.position})
+            return _submitted(await services.submit(submission(body, catalogue, await intake.measure()), intake))
 
     @routes.post("/v1/music/random")
     async def random() -> Response:
-        raise RequestError(400, f"/v1/music/random {NEEDS_LM}")
+        catalogue = services.require_catalogue()
+        body = await whole(request, limits.text)
+        work = random_submission(request.headers.get("Content-Type", ""), body, request.args, catalogue)
+        async with services.uploads.intake() as intake:
+            return _submitted(await services.submit(work, intake))
 
     @routes.get("/v1/jobs/<job_id>")
     async def show_job(job_id: str) -> Response:
@@ -69,6 +75,10 @@ def _native(services: Services) -> Blueprint:
         return await serve_file(request, services.folders.audio / file.file, file.audio_format)
 
     return routes
+
+
+def _submitted(job: Job) -> Response:
+    return json_response({"job_id": job.id, "status": str(job.state), "queue_position": job.position})
 
 
 def _probes(services: Services) -> Blueprint:

@@ -1,4 +1,4 @@
-"""From the fields of a request to the work of a job: what needs the chosen model's facts, and what is not built yet."""
+"""From the fields of a request to the work of a job: what the chosen model, the LM and the uploads make of them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from frontend import musicality
 from frontend.catalogue import Catalogue, Model
 from frontend.errors import RequestError
 from frontend.jobs.job import Upload, Work
 
 from .fields import Fields, read
+from .lm import LmWork, choose_lm_work
 from .material import Material, choose_material
 
-NEEDS_LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
 Draw = Callable[[], int]
 
 
@@ -36,20 +35,22 @@ def submission(
     _refuse_task(fields, model, catalogue)
     _check_ranges(fields, model)
     material = choose_material(fields, body, uploads or {})
-    _refuse_unbuilt(fields, material)
-    if not (fields["caption"].strip() or fields["lyrics"].strip() or material.follows_something):
-        raise RequestError(400, "caption: give a caption or lyrics; both are empty")
-    notes = (*material.notes, *_notes(fields))
-    return Work(song_request(fields, model, material, draw), fields["audio_format"], notes, material.uploads)
+    lm_work = choose_lm_work(fields, material, catalogue.lm)
+    has_text = fields["caption"].strip() or fields["lyrics"].strip()
+    if not (has_text or lm_work.writes_the_song or material.follows_something):
+        raise RequestError(400, "caption: give a caption, lyrics, sample_query or sample_mode; all are empty")
+    notes = (*material.notes, *lm_work.notes)
+    return Work(song_request(fields, model, material, lm_work, draw), fields["audio_format"], notes, material.uploads)
 
 
-def song_request(fields: Fields, model: Model, material: Material, draw: Draw) -> dict[str, Any]:
+def song_request(
+    fields: Fields, model: Model, material: Material, lm_work: LmWork, draw: Draw
+) -> dict[str, Any]:
     """The pipeline's request (model_repository/acestep/1/request.schema.json), every field present."""
     timesteps = fields["timesteps"]
     return {
         "v": 1, "kind": "song", "model": model.name, "task": fields["task_type"],
-        "caption": fields["caption"], "lyrics": fields["lyrics"], "vocal_language": fields["vocal_language"],
-        "instrumental": musicality.is_instrumental(fields["lyrics"]),
+        "caption": fields["caption"], "lyrics": fields["lyrics"],
         "bpm": fields["bpm"], "key_scale": fields["key_scale"], "time_signature": fields["time_signature"],
         "duration": fields["audio_duration"], "instruction": fields["instruction"],
         "seeds": resolve_seeds(fields, draw),
@@ -59,7 +60,8 @@ def song_request(fields: Fields, model: Model, material: Material, draw: Draw) -
         "cfg_interval": [fields["cfg_interval_start"], fields["cfg_interval_end"]],
         "codes": [list(codes) for codes in material.codes] or None, "tracks": list(material.tracks),
         "repaint_start": material.region.start, "repaint_end": material.region.end,
-        "cover_strength": fields["audio_cover_strength"], "return": [],
+        "cover_strength": fields["audio_cover_strength"],
+        **lm_work.request, "return": [],
     }
 
 
@@ -89,17 +91,6 @@ def _refuse_task(fields: Fields, model: Model, catalogue: Catalogue) -> None:
         raise RequestError(400, f"{name}: {task} is not a task of {model.name}{hint}")
 
 
-def _refuse_unbuilt(fields: Fields, material: Material) -> None:
-    """400 for what would change the song but cannot be done yet; never silence."""
-    if fields["thinking"] and fields["task_type"] == "text2music" and not material.codes:
-        raise RequestError(400, f"{fields.called('thinking')}: {NEEDS_LM}")
-    for name in ("sample_query", "sample_mode", "use_format", "lm_model_path"):
-        if fields[name]:
-            raise RequestError(400, f"{fields.called(name)}: {NEEDS_LM}")
-    if fields["lm_backend"] != "vllm":
-        raise RequestError(400, f"{fields.called('lm_backend')}: {NEEDS_LM}")
-
-
 def _check_ranges(fields: Fields, model: Model) -> None:
     """Ranges that depend on the model or on a second field."""
     steps, name = fields["inference_steps"], fields.called("inference_steps")
@@ -111,10 +102,3 @@ def _check_ranges(fields: Fields, model: Model) -> None:
     if fields["cfg_interval_start"] > fields["cfg_interval_end"]:
         name = fields.called("cfg_interval_start")
         raise RequestError(400, f"{name}: must not be above cfg_interval_end, {fields['cfg_interval_end']:g}")
-
-
-def _notes(fields: Fields) -> tuple[str, ...]:
-    """What was asked for and left out, as a line of generation_info."""
-    if fields["use_cot_caption"] or fields["use_cot_language"]:
-        return ("5 Hz LM: not loaded (LM=none); caption, language and missing metadata were left as given",)
-    return ()

@@ -1,0 +1,118 @@
+"""What a request asks of the 5 Hz LM: whether the song needs it, which engine runs it, how it is to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from frontend import musicality
+from frontend.catalogue import Lm
+from frontend.errors import RequestError
+
+from .fields import Fields
+from .hints import Hints, hints
+from .material import Material
+
+NEEDS_LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
+# cover and repaint never use the LM, as in the reference.
+TASKS_WITHOUT_LM = ("cover", "repaint")
+_WRITES_THE_SONG = ("sample_query", "sample_mode", "use_format")
+# No vocabulary has more tokens, so a larger top-k leaves all of them in as well.
+_MOST_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True)
+class LmWork:
+    """The LM's part of a song: fields of the pipeline's request, and what was asked for and left out."""
+
+    request: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def writes_the_song(self) -> bool:
+        """The LM invents caption and lyrics, so the request needs none."""
+        return bool(self.request["sample_query"] or self.request["sample_mode"])
+
+
+def choose_lm_work(fields: Fields, material: Material, lm: Lm | None) -> LmWork:
+    """The LM's part. Errors: RequestError 400 naming the field that needs an LM or an engine that is not loaded."""
+    needed = list(_needed(fields, material))
+    if needed and lm is None:
+        raise RequestError(400, f"{fields.called(needed[0])}: {NEEDS_LM}")
+    _check_name(fields, lm)
+    query = fields["sample_query"] if "sample_query" in needed else ""
+    said = hints(query)
+    return LmWork(
+        {
+            "vocal_language": _language(fields, said) if query else _sent_language(fields),
+            "instrumental": musicality.is_instrumental(fields["lyrics"])
+            or (said.instrumental and not fields["lyrics"].strip()),
+            "thinking": "thinking" in needed, "sample_query": query, "sample_mode": "sample_mode" in needed,
+            "use_format": "need" if "use_format" in needed else "off",
+            # The native API has no field for it: what is missing is always filled in, as documented.
+            "use_cot_metas": True,
+            "use_cot_caption": fields["use_cot_caption"], "use_cot_language": fields["use_cot_language"],
+            "constrained_decoding": fields["constrained_decoding"],
+            "lm_engine": _engine(fields, lm),
+            "lm_temperature": fields["lm_temperature"], "lm_cfg_scale": fields["lm_cfg_scale"],
+            "lm_top_k": min(fields["lm_top_k"] or 0, _MOST_TOKENS), "lm_top_p": fields["lm_top_p"],
+            "lm_repetition_penalty": fields["lm_repetition_penalty"],
+            "lm_negative_prompt": fields["lm_negative_prompt"],
+        },
+        tuple(_left_out(fields)),
+    )
+
+
+def _needed(fields: Fields, material: Material) -> Iterator[str]:
+    """The fields that the song cannot do without the LM, as behaviour 2 has them."""
+    if fields["thinking"] and fields["task_type"] == "text2music" and not material.codes:
+        yield "thinking"
+    if fields["task_type"] not in TASKS_WITHOUT_LM:
+        yield from (name for name in _WRITES_THE_SONG if fields[name])
+
+
+def _left_out(fields: Fields) -> Iterator[str]:
+    task = fields["task_type"]
+    if task in TASKS_WITHOUT_LM:
+        for name in _WRITES_THE_SONG:
+            if fields[name]:
+                yield f"{fields.called(name)} was not used: {task} uses no LM"
+
+
+def _check_name(fields: Fields, lm: Lm | None) -> None:
+    """The LM is chosen when the server starts; a name is only ever compared."""
+    name, called = fields["lm_model_path"], fields.called("lm_model_path")
+    if name and lm is None:
+        raise RequestError(400, f"{called}: {NEEDS_LM}")
+    if name and lm is not None and not lm.has_name(name):
+        raise RequestError(400, f"{called}: must be {lm.name}, the LM that is loaded")
+
+
+def _engine(fields: Fields, lm: Lm | None) -> str | None:
+    """The engine that was asked for, else the default one; None without an LM."""
+    asked, called = fields["lm_backend"] if "lm_backend" in fields.sent else None, fields.called("lm_backend")
+    if lm is None:
+        # The documented default asks for nothing.
+        if asked == "pt":
+            raise RequestError(400, f"{called}: {NEEDS_LM}")
+        return None
+    if asked is not None and asked not in lm.engines:
+        raise RequestError(400, f"{called}: must be {' or '.join(lm.engines)}; {asked} is not loaded")
+    return asked or lm.engines[0]
+
+
+def _sent_language(fields: Fields) -> str | None:
+    """None when the client named no language: the LM may choose one, and without it the document's default holds."""
+    return fields["vocal_language"] if "vocal_language" in fields.sent else None
+
+
+def _language(fields: Fields, said: Hints) -> str | None:
+    """The language of a song that is asked for in plain words.
+
+    Clients send `en` and `unknown` without meaning them, so a language that the words name comes before these.
+    """
+    sent = _sent_language(fields)
+    if sent not in (None, "en", "unknown"):
+        return sent
+    return said.language or (None if sent == "unknown" else sent)
