@@ -34,8 +34,8 @@ class Model:
 
 SHARED_TRITON_MODELS = ("text_encoder", "lyric_embedding", "vae_decoder", "vae_encoder", "acestep")
 ENGINES = {"vllm": "lm", "pt": "lm_pt"}
-# The embedded checkpoint answers to the documents' default name too, so that their examples run.
-_LM_ALIASES = {"acestep-5Hz-lm-tiny": ("acestep-5Hz-lm-0.6B",)}
+# The embedded checkpoint's LM answers to the documents' default name too, so that their examples run.
+_EMBEDDED_LM_ALIASES = ("acestep-5Hz-lm-0.6B",)
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,9 @@ class Lm:
     """
 
     name: str
+    aliases: tuple[str, ...]
     duration_max: float
     engines: tuple[str, ...]
-
-    def has_name(self, name: str) -> bool:
-        """Whether `name` is its name or an alias."""
-        return name == self.name or name in _LM_ALIASES.get(self.name, ())
 
     def triton_models(self) -> tuple[str, ...]:
         """Its Triton models. Songs that need no LM do without."""
@@ -74,9 +71,10 @@ class Catalogue:
     def from_describe(cls, event: Mapping[str, Any], engines: Sequence[str] = ("vllm",)) -> Catalogue:
         """`engines` of ENGINES are those that the LM runs on here, which the pipeline does not know."""
         models = tuple(Model.from_facts(facts) for facts in event["models"])
-        lm = event["lm"]
-        known = None if lm is None else Lm(lm["name"], lm["duration_max"], tuple(engines))
-        return cls(models, event["default"], event["capacity"], known)
+        aliases = _EMBEDDED_LM_ALIASES if event["embedded"] else ()
+        facts = event["lm"]
+        lm = None if facts is None else Lm(facts["name"], aliases, facts["duration_max"], tuple(engines))
+        return cls(models, event["default"], event["capacity"], lm)
 
     def find(self, name: str | None) -> Model | None:
         """The model with that name or alias; None asks for the default one."""

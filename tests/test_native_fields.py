@@ -25,12 +25,12 @@ TURBO = {"name": "tiny-turbo", "aliases": ["acestep-v15-turbo"], "is_turbo": Tru
 BASE = {"name": "tiny-base", "aliases": [], "is_turbo": False, "audio_is_noise": True,
         "tasks": ["text2music", "cover", "repaint", "lego", "extract", "complete"],
         "steps": {"min": 1, "max": 200, "default": 32}}
-BOTH = Catalogue.from_describe({"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": None})
-ONLY_TURBO = Catalogue.from_describe({"models": [TURBO], "default": "tiny-turbo", "capacity": 4, "lm": None})
+DESCRIBED = {"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": None, "embedded": True}
+BOTH = Catalogue.from_describe(DESCRIBED)
+ONLY_TURBO = Catalogue.from_describe(DESCRIBED | {"models": [TURBO]})
 LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
 TINY_LM = {"name": "acestep-5Hz-lm-tiny", "duration_max": 60}
-WITH_LM = Catalogue.from_describe(
-    {"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": TINY_LM}, ("vllm", "pt"))
+WITH_LM = Catalogue.from_describe(DESCRIBED | {"lm": TINY_LM}, ("vllm", "pt"))
 COUNTER = iter(range(1000, 10**9))
 
 
@@ -335,8 +335,7 @@ def test_the_loaded_lm_goes_by_its_name_and_by_the_documents_name(name):
 
 def test_the_documents_name_is_no_alias_of_a_real_lm():
     real = Catalogue.from_describe(
-        {"models": [TURBO], "default": "tiny-turbo", "capacity": 4,
-         "lm": {"name": "acestep-5Hz-lm-1.7B", "duration_max": 600}})
+        DESCRIBED | {"embedded": False, "lm": {"name": "acestep-5Hz-lm-1.7B", "duration_max": 600}})
     assert refusal(real, lm_model_path="acestep-5Hz-lm-0.6B") == (
         "lm_model_path: must be acestep-5Hz-lm-1.7B, the LM that is loaded")
 
@@ -346,8 +345,7 @@ def test_the_documents_name_is_no_alias_of_a_real_lm():
     (("vllm", "pt"), None, "vllm"), (("vllm", "pt"), "pt", "pt"),
 ])
 def test_the_engine_is_one_that_is_loaded(engines, sent, engine):
-    catalogue = Catalogue.from_describe(
-        {"models": [TURBO], "default": "tiny-turbo", "capacity": 4, "lm": TINY_LM}, engines)
+    catalogue = Catalogue.from_describe(DESCRIBED | {"lm": TINY_LM}, engines)
     assert song(catalogue, lm_backend=sent)["lm_engine"] == engine
     for other in {"vllm", "pt"} - set(engines):
         assert refusal(catalogue, lm_backend=other) == f"lm_backend: must be {engines[0]}; {other} is not loaded"

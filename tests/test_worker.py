@@ -32,7 +32,8 @@ import triton_python_backend_utils as pb_utils
 INSTANCE = uuid.uuid4().hex
 HERE = pathlib.Path(__file__).parent
 LM = {"name": "an-lm", "engine": "pt", "wrote": ["bpm", "caption"], "prompt_tokens": 11, "completion_tokens": 22}
-DESCRIBED = {"models": [], "default": "m", "capacity": 1, "lm": {"name": "an-lm", "duration_max": 60}}
+DESCRIBED = {"models": [], "default": "m", "capacity": 1, "embedded": False,
+             "lm": {"name": "an-lm", "duration_max": 60}}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 class TritonPythonModel:

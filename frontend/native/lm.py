@@ -85,7 +85,7 @@ def _check_name(fields: Fields, lm: Lm | None) -> None:
     name, called = fields["lm_model_path"], fields.called("lm_model_path")
     if name and lm is None:
         raise RequestError(400, f"{called}: {NEEDS_LM}")
-    if name and lm is not None and not lm.has_name(name):
+    if name and lm is not None and name not in (lm.name, *lm.aliases):
         raise RequestError(400, f"{called}: must be {lm.name}, the LM that is loaded")
 
 
