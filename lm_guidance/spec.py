@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
+from unicodedata import is_normalized
 
 from lm_guidance import fields
 
@@ -152,6 +153,7 @@ def _is_plain(value: object) -> bool:
         isinstance(value, str)
         and 1 <= len(value) <= 64
         and value.isprintable()
+        and is_normalized("NFC", value)  # as Qwen's tokenizer writes it
         and value == value.strip()
         and not set(value) & set("<`")
     )
