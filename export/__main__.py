@@ -44,10 +44,16 @@ def _parser() -> argparse.ArgumentParser:
         "--lm", help="the 5 Hz LM, a folder there, or none (default: acestep-5Hz-lm-0.6B, else the only one)"
     )
     parser.add_argument(
-        "--lm-duration-max", type=int, help="seconds that the LM may choose at most (default: 600; embedded: 60)"
+        "--lm-duration-max", type=_duration, help="seconds that the LM may choose at most (default: 600; embedded: 60)"
     )
     parser.add_argument("--build", type=Path, default=Path("build"), help="where everything is built (default: build)")
     return parser
+
+
+def _duration(text: str) -> int:
+    if not text.isdecimal() or not 10 <= int(text) <= 600:
+        raise argparse.ArgumentTypeError(f"must be a whole number of seconds between 10 and 600, not {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,7 @@ def copies(tmp_path: Path, repository: Path) -> Repository:
     checkpoints = Checkpoints.choose(Path(shutil.copytree(exported.TINY, tmp_path / "tiny")))
     sources = Path(shutil.copytree(build.MODEL_REPOSITORY, tmp_path / "sources"))
     lm = LanguageModel.choose(checkpoints.root, exported.LM, pytest.fail)
+    assert lm is not None
     engines = LmEngines(lm, "fp32", None, sources)
     wanted = tuple(artifacts.all_of(checkpoints))
     return Repository(checkpoints, wanted, "fp32", False, sources, tmp_path / "repository", engines)
@@ -242,6 +244,13 @@ def test_a_changed_checkpoint_file_renews_what_it_is_in(copies, file, expected):
     after, others = state(copies)
     assert after != before
     assert changed(graphs, others) == expected
+
+
+def test_a_moved_build_folder_is_assembled_anew_for_its_lm_alone(copies, tmp_path):
+    """The LM's engines are told an absolute path."""
+    moved = replace(copies, place=tmp_path / "elsewhere")
+    assert moved.digest() != copies.digest()
+    assert replace(moved, lm=None).digest() == replace(copies, lm=None).digest()
 
 
 def test_models_are_found_and_ordered(copies, tmp_path):
@@ -288,10 +297,13 @@ def break_vae(root: Path) -> None:
 def test_an_interrupted_embedded_checkpoint_is_made_again(repository, tmp_path):
     tiny = Path(shutil.copytree(exported.TINY, tmp_path / "checkpoints" / "tiny"))
     (tiny / "vae" / "config.json").unlink()
+    weights = tiny / "vae" / "diffusion_pytorch_model.safetensors"
+    os.utime(weights, ns=(1, 1))
     lines: list[str] = []
     build._ensure_tiny(tiny, lines.append)
     assert (tiny / "vae" / "config.json").is_file()
     assert len(lines) == 1
+    assert weights.stat().st_mtime_ns == 1  # no graph is made again of what came out the same
     build._ensure_tiny(tiny, lines.append)
     assert len(lines) == 1
 
