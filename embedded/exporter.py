@@ -30,6 +30,8 @@ def arguments(settings: Settings) -> list[str]:
         result += ["--lm", settings.lm]
     if settings.lm_duration_max is not None:
         result += ["--lm-duration-max", str(settings.lm_duration_max)]
+    if settings.lm_device != "auto":
+        result += ["--lm-device", settings.lm_device]
     return result
 
 

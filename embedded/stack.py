@@ -94,6 +94,7 @@ class Stack:
         preflight.check_shared_memory()
         if settings.device == "cuda" and not triton_process.gpu_present():
             raise Refusal("ACESTEP_DEVICE=cuda: no NVIDIA GPU with the package onnxruntime-gpu here; use auto or cpu")
+        preflight.check_lm_device(settings)
         tree = triton_tree.assemble(settings.build)
         preflight.check_libraries(tree, triton_process.environment(tree, os.environ))
         self._lock = StateLock(self.identity.state)

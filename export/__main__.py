@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         precision=options.precision,
         lm=options.lm,
         lm_duration_max=options.lm_duration_max,
+        lm_device=options.lm_device,
     )
     try:
         repository = export(request, lambda line: print(f"export: {line}", flush=True))
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--lm-duration-max", type=_duration, help="seconds that the LM may choose at most (default: 600; embedded: 60)"
     )
+    parser.add_argument("--lm-device", choices=("auto", "cpu", "cuda"), default="auto", help="where lm_pt computes")
     parser.add_argument("--build", type=Path, default=Path("build"), help="where everything is built (default: build)")
     return parser
 

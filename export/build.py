@@ -34,7 +34,7 @@ Progress = Callable[[str], None]
 class Request:
     """What to export. checkpoints None: the embedded one. models (): the embedded two, or all that are found.
 
-    lm: a folder's name or "none"; None: the documents' default or the only one. lm_duration_max: LmEngines.
+    lm: a folder's name or "none"; None: the documents' default or the only one. lm_duration_max, lm_device: LmEngines.
     """
 
     build: Path
@@ -43,6 +43,7 @@ class Request:
     precision: str = "fp32"
     lm: str | None = None
     lm_duration_max: int | None = None
+    lm_device: str = "auto"
 
 
 def export(request: Request, progress: Progress) -> Path:
@@ -65,7 +66,7 @@ def _export(request: Request, progress: Progress) -> Path:
         embedded=request.checkpoints is None,
         sources=MODEL_REPOSITORY,
         place=repositories.root,
-        lm=None if lm is None else LmEngines(lm, request.precision, request.lm_duration_max, MODEL_REPOSITORY),
+        lm=None if lm is None else _engines(lm, request),
     )
     key = repository.digest()
     found = repositories.find(key)
@@ -81,6 +82,10 @@ def _export(request: Request, progress: Progress) -> Path:
     note(found, (artifact.digest() for artifact in wanted))
     prune(repositories, graphs)
     return found.resolve()
+
+
+def _engines(lm: LanguageModel, request: Request) -> LmEngines:
+    return LmEngines(lm, request.precision, request.lm_duration_max, request.lm_device, MODEL_REPOSITORY)
 
 
 def _checkpoints(request: Request, progress: Progress) -> Checkpoints:

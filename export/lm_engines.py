@@ -27,17 +27,19 @@ Json = dict[str, Any]
 class LmEngines:
     """How one LM is served. sources: the checkout's model_repository folder.
 
-    duration_max: seconds, what the LM may choose for a song at most; None: by its kind.
+    duration_max: seconds, what the LM may choose for a song at most; None: by its kind. device: where PyTorch computes,
+    "auto" on a GPU if there is one; vLLM is built for one device.
     """
 
     model: LanguageModel
     precision: str
     duration_max: int | None
+    device: str
     sources: Path
 
     def state(self) -> list[Any]:
         """What decides about the engines' folders, besides their sources."""
-        return [self.model.name, self.duration_max, stamps(self.model.files())]
+        return [self.model.name, self.duration_max, self.device, stamps(self.model.files())]
 
     def facts(self) -> Json:
         """What the pipeline must know: the part "lm" of served.json. Lengths in tokens, durations in seconds."""
@@ -58,7 +60,8 @@ class LmEngines:
             if name == PYTORCH and not (self.sources / name / "config.pbtxt").is_file():
                 continue
             self._copy(folder, name)
-            self._write_arguments(folder / name / "1" / ARGUMENTS, given)
+            device = {"device": self.device} if name == PYTORCH and self.device != "auto" else {}
+            self._write_arguments(folder / name / "1" / ARGUMENTS, {**given, **device})
         for file in self.model.files():
             link_or_copy(file.resolve(), checkpoint / file.name)
 

@@ -49,8 +49,8 @@ def chosen(root: Path, name: str | None = exported.LM) -> LanguageModel:
     return found
 
 
-def engines(root: Path, duration_max: int | None = None) -> LmEngines:
-    return LmEngines(chosen(root), "fp32", duration_max, build.MODEL_REPOSITORY)
+def engines(root: Path, duration_max: int | None = None, device: str = "auto") -> LmEngines:
+    return LmEngines(chosen(root), "fp32", duration_max, device, build.MODEL_REPOSITORY)
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:
@@ -134,6 +134,13 @@ def test_rows_are_no_longer_than_the_lm_has_positions(root, tmp_path):
     for name in ("lm", "lm_pt"):
         arguments = json.loads((tmp_path / "work" / name / "1" / "model.json").read_text())
         assert (arguments["max_model_len"], arguments["model"]) == (4096, "/models/final/lm/1/checkpoint")
+
+
+@pytest.mark.parametrize(("device", "told"), [("auto", None), ("cpu", "cpu"), ("cuda", "cuda")])
+def test_pytorch_alone_is_told_a_device(root, tmp_path, device, told):
+    engines(root, device=device).assemble(tmp_path / "work", tmp_path)
+    found = [json.loads((tmp_path / "work" / name / "1" / "model.json").read_text()) for name in ("lm", "lm_pt")]
+    assert [arguments.get("device") for arguments in found] == [None, told]
 
 
 @pytest.mark.parametrize(("there", "expected"), [

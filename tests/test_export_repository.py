@@ -202,7 +202,7 @@ def copies(tmp_path: Path, repository: Path) -> Repository:
     sources = Path(shutil.copytree(build.MODEL_REPOSITORY, tmp_path / "sources"))
     lm = LanguageModel.choose(checkpoints.root, exported.LM, pytest.fail)
     assert lm is not None
-    engines = LmEngines(lm, "fp32", None, sources)
+    engines = LmEngines(lm, "fp32", None, "auto", sources)
     wanted = tuple(artifacts.all_of(checkpoints))
     return Repository(checkpoints, wanted, "fp32", False, sources, tmp_path / "repository", engines)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from embedded import preflight
 from embedded.exporter import arguments
+from embedded.refusal import Refusal
 from frontend.settings import HINTS, TABLE, SettingsError, docs, load
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +71,23 @@ def test_the_export_learns_which_lm_is_wanted():
     env = {"ACESTEP_LM_MODEL_PATH": "acestep-5Hz-lm-1.7B", "LM_DURATION_MAX": "240"}
     assert arguments(settings(env=env))[-4:] == ["--lm", "acestep-5Hz-lm-1.7B", "--lm-duration-max", "240"]
     assert arguments(settings(["--lm", "None"], env))[-4:] == ["--lm", "none", "--lm-duration-max", "240"]
+    assert arguments(settings(env={"ACESTEP_LM_DEVICE": "cpu"}))[-2:] == ["--lm-device", "cpu"]
+
+
+@pytest.mark.parametrize(("env", "line"), [
+    ({}, None),
+    ({"ACESTEP_LM_DEVICE": "cpu", "ACESTEP_LM_BACKEND": "both"}, None),
+    ({"ACESTEP_LM_DEVICE": "cuda"}, "ACESTEP_LM_DEVICE=cuda: no NVIDIA GPU here; use auto, cpu or LM=none"),
+    ({"ACESTEP_LM_DEVICE": "cuda", "LM": "none"}, None),
+])
+@pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has an NVIDIA GPU")
+def test_a_device_that_the_lm_cannot_have_stops_the_start(env, line):
+    if line is None:
+        preflight.check_lm_device(settings(env=env))
+    else:
+        with pytest.raises(Refusal) as error:
+            preflight.check_lm_device(settings(env=env))
+        assert str(error.value) == line
 
 
 @pytest.mark.parametrize(("env", "line"), [
