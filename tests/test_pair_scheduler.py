@@ -109,8 +109,9 @@ class Engine:
         init_none_hash(sha256)
         hasher = get_request_block_hasher(BLOCK, sha256)
         params = SamplingParams(temperature=0, max_tokens=max_tokens, extra_args=extra and {"acestep": extra})
+        start = 600 * (len(self.prompts) % 50)  # some share their beginnings in the prefix cache
         self.prompts[name] = prompt
-        self.scheduler.add_request(Request(name, list(range(prompt)), params, None, block_hasher=hasher))
+        self.scheduler.add_request(Request(name, list(range(start, start + prompt)), params, None, block_hasher=hasher))
 
     def add_pair(self, name, prompts=(20, 10), song="song", max_tokens=5, **changes):
         for role, prompt in zip(("conditional", "unconditional"), prompts, strict=True):
