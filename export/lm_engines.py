@@ -57,8 +57,6 @@ class LmEngines:
         checkpoint = folder / VLLM / "1" / _CHECKPOINT
         given = {"model": str(final / checkpoint.relative_to(folder)), "dtype": _DTYPES[self.precision]}
         for name in (VLLM, PYTORCH):
-            if name == PYTORCH and not (self.sources / name / "config.pbtxt").is_file():
-                continue
             self._copy(folder, name)
             device = {"device": self.device} if name == PYTORCH and self.device != "auto" else {}
             self._write_arguments(folder / name / "1" / ARGUMENTS, {**given, **device})

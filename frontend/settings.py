@@ -109,8 +109,8 @@ TABLE: tuple[Setting, ...] = (
             "Where the LM runs. Unset: as `ACESTEP_DEVICE`. The lock installs vLLM for the CPU; `cuda` was never run.",
             choices=("auto", "cpu", "cuda")),
     Setting("lm_cpu_kv_gib", "LM_CPU_KV_GIB", "whole", 1,
-            "Size of vLLM's KV cache in GiB when it runs on the CPU. Both rows of a guided song of full length must fit: "
-            "4 for the 0.6B and the 1.7B in fp32, 5 for the 4B (computed, not run).", low=1, high=1024),
+            "Size of vLLM's KV cache in GiB when it runs on the CPU. Both rows of a guided song of full length must "
+            "fit: 4 for the 0.6B and the 1.7B in fp32, 5 for the 4B (computed, not run).", low=1, high=1024),
     Setting("host", "ACESTEP_API_HOST", "text", "127.0.0.1", "Address that the native API listens on."),
     _port("port", "ACESTEP_API_PORT", 8001, "Port of the native API."),
     _port("triton_http_port", "TRITON_HTTP_PORT", 18000, "HTTP port of the embedded Triton server."),
