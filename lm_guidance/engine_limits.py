@@ -18,8 +18,10 @@ def refuse_unfit(config: VllmConfig, block_size: int, num_blocks: int) -> None:
         (num_blocks < pair, f"KV cache: {num_blocks} blocks of {block_size} tokens, at least {pair} for {two}"),
         (seats < 2, f"max_num_seqs: {seats}, at least 2"),
         (tokens < 2 * longest, f"max_num_batched_tokens: {tokens}, at least {2 * longest} for {two}"),
-        (not any("GuidedSampler" in str(name) for name in config.model_config.logits_processors or ()),
-         "logits_processors: lm_guidance.processor:GuidedSampler is missing"),
+        (
+            not any("GuidedSampler" in str(name) for name in config.model_config.logits_processors or ()),
+            "logits_processors: lm_guidance.processor:GuidedSampler is missing",
+        ),
         # Features under which vLLM itself may split a prompt, hold a row back, or run a step ahead of the last token.
         (bool(scheduler.async_scheduling), "async_scheduling: must be false"),
         (scheduler.policy != "fcfs", f"scheduling_policy: must be fcfs, not {scheduler.policy}"),

@@ -14,6 +14,7 @@ take blocks away from a row that runs. Everything goes through the queue, also r
 """
 
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -31,7 +32,6 @@ from lm_guidance.recent_ids import RecentIds
 from lm_guidance.unit import Unit, spec_of
 
 PATIENCE = 10.0  # seconds that a half waits for its partner
-LONGEST_REST = 0.1  # seconds
 REMEMBERED = 10_000  # pair ids and cancelled songs
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,6 @@ class PairScheduler(Scheduler):
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         self._end_hopeless()
         self._admit()
-        self._rest()
         return super().schedule(throttle_prefills)
 
     def _admit(self) -> None:
@@ -114,16 +113,6 @@ class PairScheduler(Scheduler):
             self.admitted.append(self.queue.popleft())
             for request in unit.requests:
                 super().add_request(request)
-
-    def _rest(self) -> None:
-        """Keeps an engine in which halves wait and nothing runs from turning as fast as it can.
-
-        vLLM steps as long as there are requests, and only a step can end a half that has waited too long. A half that
-        has just come expects its partner at any moment: the sleep is a tenth of the youngest one's age.
-        """
-        if self.parked and not (self.running or self.waiting or self.finished_req_ids or self.untold):
-            age = time.monotonic() - max(unit.since for unit in self.parked.values())
-            time.sleep(min(age / 10, LONGEST_REST))
 
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
@@ -152,13 +141,10 @@ class PairScheduler(Scheduler):
         return held + super().finish_requests(ids, finished_status)
 
     def _end_hopeless(self) -> None:
-        """Ends what cannot go on: rows whose partner has ended, halves whose partner never came. Drops what is over."""
-        for unit in self.parked.values():
-            if time.monotonic() - unit.since > PATIENCE:
-                self._end(unit.requests, RequestStatus.FINISHED_ABORTED)
-        for unit in self._units():
-            if unit.broken:
-                self._end(unit.requests, RequestStatus.FINISHED_ABORTED)
+        """Ends rows whose partner has ended and halves whose partner never came. Drops what is over."""
+        hopeless = self._given_up() + [unit for unit in (*self.queue, *self.admitted) if unit.broken]
+        for unit in hopeless:
+            self._end(unit.requests, RequestStatus.FINISHED_ABORTED)
         self.parked = {pair: unit for pair, unit in self.parked.items() if not unit.over}
         self.queue = deque(unit for unit in self.queue if not unit.over)
         self.admitted = [unit for unit in self.admitted if not unit.over]
@@ -186,10 +172,23 @@ class PairScheduler(Scheduler):
 
     def get_request_counts(self) -> tuple[int, int]:
         running, waiting = super().get_request_counts()
-        return running, waiting + sum(len(unit.requests) for unit in (*self.parked.values(), *self.queue))
+        return running, waiting + sum(len(unit.requests) for unit in self.queue)
 
     def has_requests(self) -> bool:
-        return bool(self.untold) or super().has_requests()
+        """vLLM asks before a step, whether to sleep until a request comes, and in the step, whether to run a batch.
+
+        Where nothing but halves wait it must not sleep, as it would never find that one has waited too long. It need
+        not run a batch either: an empty one costs a core, because workers spin for a second after each.
+        """
+        if self.untold or super().has_requests() or self._given_up():
+            return True
+        in_step = sys._getframe(1).f_code.co_name.startswith("step")
+        return bool(self.parked) and not in_step
+
+    def _given_up(self) -> list[Unit]:
+        """The parked units that nobody waits for any more."""
+        now = time.monotonic()
+        return [unit for unit in self.parked.values() if unit.broken or now - unit.since > PATIENCE]
 
     def _units(self) -> list[Unit]:
         return [*self.parked.values(), *self.queue, *self.admitted]
