@@ -46,7 +46,7 @@ def compile_grammar(checkpoint: str) -> Grammar:
     return Grammar(Vocabulary.load(Path(checkpoint) / "tokenizer.json"))
 
 
-class GuidedSampler(RunnerV1Processor, RunnerV2Processor):
+class GuidedSampler(RunnerV1Processor, RunnerV2Processor):  # type: ignore[misc]  # mypy does not follow vLLM
     """One class for both of vLLM's model runners. Requests that are none of ours pass as they are.
 
     Runner V1 tells of the batch's changes by update_state() and calls apply(logits); runner V2 tells of new requests by

@@ -37,7 +37,7 @@ REMEMBERED = 10_000  # pair ids and cancelled songs
 log = logging.getLogger(__name__)
 
 
-class PairScheduler(Scheduler):
+class PairScheduler(Scheduler):  # type: ignore[misc]  # mypy does not follow vLLM
     """vLLM's scheduler, with pairs that start together and end together.
 
     A row that ends for a reason of ours tells its client: "abort" when its song was cancelled, its partner was aborted
@@ -117,7 +117,7 @@ class PairScheduler(Scheduler):
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> dict[int, EngineCoreOutputs]:
-        outputs = super().update_from_output(scheduler_output, model_runner_output)
+        outputs: dict[int, EngineCoreOutputs] = super().update_from_output(scheduler_output, model_runner_output)
         self._end_hopeless()
         for request in self.untold:
             told = EngineCoreOutput(request.request_id, [], finish_reason=request.get_finished_reason())
@@ -138,7 +138,8 @@ class PairScheduler(Scheduler):
         ]
         for request in held:
             request.status = finished_status
-        return held + super().finish_requests(ids, finished_status)
+        handed_over: list[Request] = super().finish_requests(ids, finished_status)
+        return held + handed_over
 
     def _end_hopeless(self) -> None:
         """Ends rows whose partner has ended and halves whose partner never came. Drops what is over."""

@@ -32,7 +32,10 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lm") / "lm"
     tiny_lm.write(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return Checkpoint(str(folder), tokenizer.token_to_id("<|audio_code_0|>"), tokenizer.token_to_id("<|im_end|>"))
+    first_code, eos = tokenizer.token_to_id("<|audio_code_0|>"), tokenizer.token_to_id("<|im_end|>")
+    assert first_code is not None
+    assert eos is not None
+    return Checkpoint(str(folder), first_code, eos)
 
 
 class Counts:

@@ -122,7 +122,7 @@ ROWS = {
 
 
 def test_both_runners_pick_the_same_and_leave_other_requests_alone(config, vocabulary):
-    runners = [RunnerV1(config), RunnerV2(config)]
+    runners: list[RunnerV1 | RunnerV2] = [RunnerV1(config), RunnerV2(config)]
     for runner in runners:
         for name, spec in ROWS.items():
             runner.add(name, spec)

@@ -8,11 +8,11 @@ import json
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
 
-import lm_guidance.scheduler
 from tests.vllm_rows import engine_arguments, row_spec, vllm_environment
 
 MODEL_LEN = 512
@@ -74,12 +74,13 @@ def make_scheduler(model, blocks=1000, **arguments):
 class Engine:
     """The engine's loop around a scheduler: what each client was sent, which rows ran in which step."""
 
-    scheduler: object
+    scheduler: Any
+    clock: Clock
     steps: list[set[str]] = field(default_factory=list)
     prompts: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     ends: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    stats: object = None
+    stats: Any = None
 
     def add(self, name, extra=None, prompt=20, max_tokens=5):
         from vllm import SamplingParams
@@ -107,7 +108,7 @@ class Engine:
         """As vLLM's EngineCore.step() and the millisecond of sleep after a step without rows."""
         rows = self.run_batch() if self.scheduler.has_requests() else {}
         if not rows:
-            lm_guidance.scheduler.time.sleep(0.001)
+            self.clock.sleep(0.001)
 
     def run_batch(self):
         from vllm.v1.outputs import ModelRunnerOutput
@@ -145,8 +146,8 @@ class Engine:
 
 
 @pytest.fixture
-def engine(model):
-    return Engine(make_scheduler(model))
+def engine(model, clock):
+    return Engine(make_scheduler(model), clock)
 
 
 def in_step(engine, name):
@@ -157,10 +158,10 @@ def in_step(engine, name):
     return len(together)
 
 
-def test_any_crowd_of_pairs_stays_in_step_and_runs_to_its_end(model):
+def test_any_crowd_of_pairs_stays_in_step_and_runs_to_its_end(model, clock):
     draw = random.Random(0)
     for blocks, seats in ((9, 2), (17, 16), (40, 7), (1000, 16)):
-        engine = Engine(make_scheduler(model, blocks, max_num_seqs=seats))
+        engine = Engine(make_scheduler(model, blocks, max_num_seqs=seats), clock)
         lengths = {f"p{i}": draw.randint(1, 60) for i in range(40)}
         halves = []
         for name, length in lengths.items():
@@ -186,8 +187,8 @@ def test_any_crowd_of_pairs_stays_in_step_and_runs_to_its_end(model):
         assert engine.is_idle()
 
 
-def test_first_come_first_served_also_for_requests_that_are_none_of_ours(model):
-    engine = Engine(make_scheduler(model, max_num_seqs=3))
+def test_first_come_first_served_also_for_requests_that_are_none_of_ours(model, clock):
+    engine = Engine(make_scheduler(model, max_num_seqs=3), clock)
     engine.add_pair("first")
     engine.add_pair("second")
     engine.add("alone", row_spec("alone"))
@@ -199,8 +200,8 @@ def test_first_come_first_served_also_for_requests_that_are_none_of_ours(model):
     assert set(engine.tokens.values()) == {5}
 
 
-def test_a_cancel_ends_every_row_of_its_song_in_any_state(model):
-    engine = Engine(make_scheduler(model, max_num_seqs=4))
+def test_a_cancel_ends_every_row_of_its_song_in_any_state(model, clock):
+    engine = Engine(make_scheduler(model, max_num_seqs=4), clock)
     engine.add_pair("running", song="mine")
     engine.add_pair("neighbour", song="other")
     engine.run(2)
@@ -255,8 +256,8 @@ def test_a_song_can_be_asked_after_in_any_state(engine):
 
 
 @pytest.mark.parametrize("steps", [0, 2])
-def test_a_partner_of_an_aborted_half_ends_and_is_told(model, steps):
-    engine = Engine(make_scheduler(model))
+def test_a_partner_of_an_aborted_half_ends_and_is_told(model, clock, steps):
+    engine = Engine(make_scheduler(model), clock)
     engine.add_pair("a")
     engine.run(steps)
     engine.abort("a unconditional")
