@@ -1,0 +1,1 @@
+"""What the vllm backend is made of."""

@@ -1,0 +1,93 @@
+"""Engine arguments: what `model.json` says, and what a host without a GPU adds."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from vllm import AsyncEngineArgs
+from vllm.platforms import current_platform
+
+from serving.failure import LoadError
+
+KV_SETTING = "LM_CPU_KV_GIB"
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class EngineArguments:
+    """AsyncEngineArgs as a mapping; `kv_gib` is the KV cache that the setting asks for, None on a GPU."""
+
+    values: dict[str, Any]
+    kv_gib: float | None
+
+    @classmethod
+    def read(cls, path: str) -> EngineArguments:
+        """Those of a model.json, completed for this host; LoadError names the key that stands against it."""
+        values = _object(path)
+        _check(values)
+        if not current_platform.is_cpu():
+            return cls(values, None)
+        gib = _kv_gib(os.environ.get(KV_SETTING, "1"))
+        # Compiling needs a C++ compiler. A cache of known size also spares the start a share of all the memory.
+        return cls({"kv_cache_memory_bytes": int(gib * GIB), **values, "enforce_eager": True}, gib)
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of one request, as far as model.json says; it bounds the histograms."""
+        return int(self.values.get("max_model_len") or 8192)
+
+    def explain(self, reason: str) -> str:
+        """The reason of a failed start, with the setting that mends it where there is one."""
+        if self.kv_gib is not None and "kv cache" in reason.lower():
+            return f"{reason.rstrip('.')}; {KV_SETTING} is {self.kv_gib:g}"
+        return reason
+
+
+def _object(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except OSError as error:
+        raise LoadError(f"model.json: {error.strerror}") from None
+    except ValueError as error:
+        raise LoadError(f"model.json: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise LoadError("model.json: must be a JSON object")
+    return values
+
+
+def _check(values: dict[str, Any]) -> None:
+    if unknown := sorted(set(values) - {field.name for field in dataclasses.fields(AsyncEngineArgs)}):
+        raise LoadError(f"model.json: vLLM has no engine argument '{unknown[0]}'")
+    if values.get("enable_lora"):
+        raise LoadError("model.json: enable_lora is not available in the embedded server")
+    model = values.get("model")
+    if not isinstance(model, str) or not os.path.isfile(os.path.join(model, "config.json")):
+        raise LoadError(f"model.json: 'model' must be the folder of a checkpoint, but {model} has no config.json")
+    plugs = [str(values.get("scheduler_cls", "vllm.")).rpartition(".")[0]]
+    plugs += [str(plug).partition(":")[0] for plug in values.get("logits_processors") or ()]
+    for module in plugs:
+        if not _importable(module):
+            raise LoadError(f"model.json: there is no module {module}: `make setup` installs lm_guidance")
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _kv_gib(text: str) -> float:
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = 0.0
+    if not 0 < gib < float("inf"):
+        raise LoadError(f"{KV_SETTING} must be a number above 0, not '{text}'")
+    return gib

