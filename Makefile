@@ -38,7 +38,7 @@ WORDS := PROMPT LYRICS DURATION FORMAT SEED MODEL_NAME OUT CHECKPOINTS MODEL MOD
 $(foreach word,$(WORDS),$(if $(filter-out undefined,$(origin $(word))),$(eval override export $(word) := $$(value $(word)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install link run song export tools test test-slow lint bench docs clean
+.PHONY: help setup install link run song export tools test test-slow lint bench bench-lm docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -107,6 +107,9 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## speed and memory of a 60 s song: models alone, pipeline, end to end
 	@PYTHONPATH=model_repository/acestep/1 $(PY) -m bench $(ARGS)
+
+bench-lm: $(READY) ## codes per second of both engines of the 5 Hz LM, embedded and 0.6B in size
+	@PYTHONPATH=model_repository/acestep/1 $(PY) -m bench.lm $(ARGS)
 
 docs: $(READY) ## writes the generated tables in docs/
 	@mkdir -p build/docs

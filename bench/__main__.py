@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import os
 import platform
-import socket
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ import soundfile
 
 from bench.memory import PeakMemory
 from bench.models_alone import ModelsAlone
+from bench.ports import free_ports
 from bench.scrape import scrape, total
 from embedded import stack_file
 from embedded.borrowed_stack import borrow
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="instead: one 600 s song and one 600 s cover, their memory")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="acestep-bench-") as state:
-        os.environ |= {name: str(port) for name, port in zip(PORTS, free_ports(), strict=True)}
+        os.environ |= {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
         os.environ["ACESTEP_TMPDIR"] = state
         settings = resolve({}, os.environ, {})
         with borrow(settings, print):
@@ -160,16 +160,6 @@ def report_files(pcm: npt.NDArray[np.float32]) -> None:
                        Tags("bench", "bench", "bench"))
                 taken.append(time.perf_counter() - begin)
             print(f"write {audio_format}: {statistics.median(taken):.2f} s")
-
-
-def free_ports() -> list[int]:
-    sockets = [socket.socket() for _ in PORTS]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 if __name__ == "__main__":
