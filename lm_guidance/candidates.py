@@ -30,7 +30,7 @@ class Candidates:
         index = torch.tensor(rows, device=logits.device)
         if self._run is not None:
             return logits[:, self._run.start : self._run.stop].index_select(0, index).double()
-        return logits[index[:, None], self.ids].double()
+        return logits.index_select(0, index).gather(1, self.ids).double()
 
     def find(self, row: int, tokens: Sequence[int]) -> torch.Tensor:
         """The row's columns that hold one of `tokens`."""

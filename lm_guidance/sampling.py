@@ -19,6 +19,8 @@ from lm_guidance.spec import Sample
 from lm_guidance.token_set import Allowed
 
 _NEVER = float("-inf")
+# Scores in one table, of 8 bytes each: what a CPU's caches hold; elsewhere what may be taken beside a full KV cache.
+_TABLE_ON_CPU, _TABLE = 2**18, 2**20
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ def choose(logits: torch.Tensor, turns: Sequence[Turn]) -> torch.Tensor:
         else:
             alike.setdefault(_kind(turn, allowed), []).append(place)
     picked = picked.to(logits.device)
-    for places in alike.values():
-        picked[torch.tensor(places, device=logits.device)] = _pick(logits, [turns[place] for place in places])
+    for kind in alike.values():
+        width = max(len(turns[place].row.allowed) for place in kind)
+        rows = max(1, (_TABLE_ON_CPU if logits.device.type == "cpu" else _TABLE) // width)
+        for start in range(0, len(kind), rows):
+            places = kind[start : start + rows]
+            picked[torch.tensor(places, device=logits.device)] = _pick(logits, [turns[place] for place in places])
     return picked
 
 
