@@ -220,7 +220,8 @@ async def test_readiness_tells_of_the_lm_and_does_not_need_it(tmp_path, faulty, 
 
 async def test_the_record_tells_what_the_lm_did(frontend):
     job = await frontend.ended(await frontend.submit("lm", "lm"))
-    shown = record(job, 5.0, 1)["result"]
+    thinking = replace(job, work=replace(job.work, song=dict(job.work.song) | {"thinking": True}))
+    shown = record(thinking, 5.0, 1)["result"]
     assert shown["generation_info"].split("\n")[3:] == [
         "Model: m", "LM: an-lm on pt, 11 tokens read, 22 written", "LM wrote: bpm, caption, audio codes",
         "Schedule: 1", "Time: plan 1.2s, codes 2.0s, condition 0.1s, denoise 0.2s, decode 0.3s", "a note"]

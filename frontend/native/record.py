@@ -63,14 +63,15 @@ def generation_info(job: Job, song: Mapping[str, Any]) -> str:
     total = (job.finished_at or 0.0) - (job.started_at or 0.0)
     schedule = ", ".join(f"{t:.4g}" for t in song["schedule"])
     timings = song["timings"]
-    phases = [name for name in ("plan", "codes") if timings.get(name)] + ["condition", "denoise", "decode"]
+    phases = [name for name in ("plan", "codes") if timings.get(name, 0.0) >= 0.05]  # would not show as 0.0s
+    phases += ["condition", "denoise", "decode"]
     parts = ", ".join(f"{name} {timings[name]:.1f}s" for name in phases)
     return "\n".join((
         f"🎵 Generated {count} audio{'s' if count > 1 else ''}",
         f"⏱️ Total: {total:.1f}s",
         f"🎲 Seeds: {_seeds(song)}",
         f"Model: {song['model']}",
-        *_lm_lines(song),
+        *_lm_lines(job, song),
         f"Schedule: {schedule}",
         f"Time: {parts}",
         *job.work.notes,
@@ -78,12 +79,12 @@ def generation_info(job: Job, song: Mapping[str, Any]) -> str:
     ))
 
 
-def _lm_lines(song: Mapping[str, Any]) -> tuple[str, ...]:
+def _lm_lines(job: Job, song: Mapping[str, Any]) -> tuple[str, ...]:
     """What the LM did; results that were stored before there was an LM say nothing of it."""
     lm = song.get("lm")
     if lm is None:
         return ()
-    wrote = [*lm["wrote"], *(["audio codes"] if song["timings"].get("codes") else [])]
+    wrote = [*lm["wrote"], *(["audio codes"] if job.work.song["thinking"] else [])]
     return (f"LM: {lm['name']} on {lm['engine']}, {lm['prompt_tokens']} tokens read, {lm['completion_tokens']} written",
             f"LM wrote: {', '.join(wrote) or 'nothing that was missing'}")
 
