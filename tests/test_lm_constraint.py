@@ -38,7 +38,8 @@ class Driver:
             token: spelled[offsets[place] : offsets[place + 1]].tobytes()
             for place, token in enumerate(self.vocabulary.ordinary.tolist())
         }
-        self.bytes |= {token: text.encode() for text, token in self.tokenizer.get_vocab().items() if "<" in text[:1]}
+        added = self.tokenizer.get_added_tokens_decoder()
+        self.bytes |= {token: str(text).encode() for token, text in added.items()}
 
     def tokens(self, habit):
         return np.array([habit(self.bytes.get(token, b"")) for token in range(self.vocabulary.size)])

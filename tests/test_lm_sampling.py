@@ -19,6 +19,15 @@ CAPTION = Block((("caption", None),), 600, 500, True, 500)
 KEY = Block((("keyscale", None),), 600, 8, False, 8)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """On a busy machine threads that wait for each other take many times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def _row(constraint=None, sample=API, vocabulary="embedded", written=(), role="alone", **spec):
     row = Row(RowSpec("song", role, sample=sample, constraint=constraint, **spec), grammar_named(vocabulary))
     row.follow(written)
