@@ -29,7 +29,9 @@ class Unit:
         """The two are the halves of one pair: they end at the same token and ask for the same one at every step."""
         if self.spec is None or half.spec is None:
             return False
-        return self.spec.matches(half.spec) and self.requests[0].max_tokens == half.requests[0].max_tokens
+        mine, its = self.requests[0], half.requests[0]
+        alike = mine.max_tokens == its.max_tokens and mine.lora_request == its.lora_request
+        return alike and self.spec.matches(half.spec)
 
     @property
     def uncomputed_tokens(self) -> int:

@@ -248,5 +248,5 @@ async def test_a_lone_half_ends_after_ten_seconds_and_costs_the_engine_little(cl
     assert await client.send([1, 2, 3], codes_row("conditional", uuid.uuid4().hex)) == ([], "abort")
     took, cpu = time.monotonic() - begin, burnt() - cpu
     print(f"ended after {took:.2f} s, engine's CPU {100 * cpu / took:.1f} %")
-    assert 10 < took < 11
+    assert 10 < took < 12
     assert cpu / took < 0.3
