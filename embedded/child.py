@@ -67,12 +67,16 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=5)
 
-    def stop(self, grace: float) -> None:
-        """SIGTERM, up to `grace` seconds for an orderly end, then SIGKILL for the group."""
+    def terminate(self, grace: float) -> None:
+        """SIGTERM and up to `grace` seconds for an orderly end."""
         self.signal(signal.SIGTERM)
         deadline = time.monotonic() + grace
         while self.exit_code is None and time.monotonic() < deadline:
             time.sleep(0.02)
+
+    def stop(self, grace: float) -> None:
+        """SIGTERM, up to `grace` seconds for an orderly end, then SIGKILL for the group."""
+        self.terminate(grace)
         self.kill()
 
 

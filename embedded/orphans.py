@@ -1,4 +1,4 @@
-"""Processes that a killed launcher or a killed Triton left behind."""
+"""Processes that a killed launcher, a killed Triton or a killed stub left behind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from embedded.identity import Identity
+
+TRACKER_GRACE = 1.0  # seconds
 
 
 def marked(identity: Identity) -> list[int]:
@@ -25,19 +28,66 @@ def marked(identity: Identity) -> list[int]:
     return found
 
 
-def _zombie(directory: str) -> bool:
-    state = Path(directory, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-    return state in ("Z", "X")
+def strays(identity: Identity) -> list[int]:
+    """Marked processes that do not descend from this one any more: the engine of a stub that was killed."""
+    return [pid for pid in marked(identity) if os.getpid() not in _ancestors(pid) and not _is_tracker(pid)]
+
+
+def group(leader: int) -> list[int]:
+    """Pids of the living processes of a process group."""
+    found = []
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and int(_stat(entry.path)[2]) == leader and not _zombie(entry.path):
+                found.append(int(entry.name))
+    return found
 
 
 def reap(identity: Identity, timeout: float = 5.0) -> list[int]:
     """Kill every marked process until none is left; returns their pids. They are ours alone and past saving."""
-    killed: list[int] = []
+    return end(lambda: marked(identity), timeout)
+
+
+def end(find: Callable[[], list[int]], timeout: float = 5.0) -> list[int]:
+    """Kill what `find` finds until it finds nothing; returns the pids of those that were there.
+
+    A tracker of Python's multiprocessing removes the shared memory of processes that were killed, then ends by itself:
+    it gets a moment for that.
+    """
+    found: list[int] = []
     deadline = time.monotonic() + timeout
-    while (pids := marked(identity)) and time.monotonic() < deadline:
-        for pid in pids:
+    spared_until = time.monotonic() + TRACKER_GRACE
+    while (pids := find()) and time.monotonic() < deadline:
+        found += [pid for pid in pids if pid not in found]
+        doomed = [pid for pid in pids if not _is_tracker(pid)]
+        if doomed:
+            spared_until = time.monotonic() + TRACKER_GRACE
+        for pid in doomed if doomed or time.monotonic() < spared_until else pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        killed += [pid for pid in pids if pid not in killed]
         time.sleep(0.05)
-    return killed
+    return found
+
+
+def _stat(directory: str) -> list[str]:
+    """What follows a process's name in its stat: state, parent, group, ..."""
+    return Path(directory, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def _zombie(directory: str) -> bool:
+    return _stat(directory)[0] in ("Z", "X")
+
+
+def _ancestors(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        while pid > 1:
+            pid = int(_stat(f"/proc/{pid}")[1])
+            found.append(pid)
+    return found
+
+
+def _is_tracker(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False

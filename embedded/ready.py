@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from embedded import repository
 from embedded.phases import Phases
 from embedded.stack_file import StackFile
 
 
 def message(running: StackFile, phases: Phases) -> str:
     """Models, addresses, a request to try, the times of the start."""
-    lines = ["", *_models(Path(running.repository))]
+    lines = ["", *_models(Path(running.repository)), *_late(Path(running.repository))]
     if running.api:
         lines.append(f"API:    {running.api}")
     lines.append(f"Triton: http://{running.triton_http}  gRPC {running.triton_grpc}  metrics http://{running.triton_metrics}/metrics")
@@ -32,6 +33,11 @@ def _models(repository: Path) -> list[str]:
         lines.append("These are the tiny embedded models with random weights: their audio is noise. For music: "
                      "CHECKPOINTS=/path/to/checkpoints MODEL=acestep-v15-turbo")
     return lines
+
+
+def _late(folder: Path) -> list[str]:
+    late = ", ".join(model.name for model in repository.late_models(folder))
+    return [f"The 5 Hz LM ({late}) is loading: a line here will say that it is ready."] if late else []
 
 
 def _curl(api: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedded.refusal import Refusal
 
-LOADED_LAST = frozenset({"lm", "lm_pt"})  # slow to start and not needed for a first song
+LATE = ("lm", "lm_pt")  # slow to start and not needed for a first song; in the order they are loaded
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,24 @@ class ModelFolder:
 
 def models(repository: Path) -> list[ModelFolder]:
     """The models to load at start: those that stand alone first, the ensembles made of them after."""
+    found = [model for model in _all(repository) if model.name not in LATE]
+    return sorted(found, key=lambda model: (model.ensemble, model.name))
+
+
+def late_models(repository: Path) -> list[ModelFolder]:
+    """The models to load when everything else is up, in order."""
+    return sorted((model for model in _all(repository) if model.name in LATE), key=lambda model: LATE.index(model.name))
+
+
+def _all(repository: Path) -> list[ModelFolder]:
     if not repository.is_dir():
         raise Refusal(f"no model repository at {repository}")
     found = []
-    for path in sorted(repository.iterdir()):
+    for path in repository.iterdir():
         config = path / "config.pbtxt"
-        if config.is_file() and path.name not in LOADED_LAST:
+        if config.is_file():
             text = config.read_text(encoding="utf-8")
             found.append(ModelFolder(path.name, path, re.search(r'^\s*platform:\s*"ensemble"', text, re.M) is not None))
     if not found:
         raise Refusal(f"the model repository {repository} holds no model")
-    return sorted(found, key=lambda model: (model.ensemble, model.name))
+    return found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded import shm, stubs
+from embedded import orphans, shm, stubs
 from embedded.child import Child, ChildSpec
 from embedded.identity import Identity
 from embedded.refusal import Refusal
@@ -26,12 +26,13 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """What a server is made of: how to start it, where it answers, what it loads."""
+    """What a server is made of: how to start it, where it answers, what it loads at once and what later."""
 
     spec: ChildSpec
     address: str
     models: list[ModelFolder]
     identity: Identity
+    late: Sequence[ModelFolder] = ()
 
 
 class Server:
@@ -94,10 +95,27 @@ class Server:
                 stub.file.touch()
         self.control.load(name, LOAD_TIMEOUT)
 
+    def load_late(self, name: str) -> None:
+        """Load a model that may have been loaded before, its stub alive or not; TritonError if it does not load.
+
+        It is taken out of service first: with a dead stub Triton would call it ready until the new one is.
+        """
+        stubs.kill(stubs.running(self.child.pid), name)
+        orphans.end(lambda: orphans.strays(self.plan.identity))
+        if self.control.ready(name):
+            self.control.unload(name)
+        self.control.load(name, LOAD_TIMEOUT)
+
+    def stub_of(self, name: str) -> StubProcess | None:
+        """The living stub of a model with one instance."""
+        return next((stub for stub in stubs.running(self.child.pid) if stub.model == name), None)
+
     def stop(self) -> None:
         """Orderly if it can be had, forced if not; no process and no shared memory of it remains."""
         self.control.close()
-        self.child.stop(EXIT_TIMEOUT + 2.0)
+        self.child.terminate(EXIT_TIMEOUT + 2.0)
+        orphans.end(lambda: orphans.group(self.child.pid))
+        self.child.kill()
         shm.clean(self.plan.identity.shm_prefix)
 
 

@@ -119,11 +119,11 @@ class Stack:
         ports = TritonPorts(settings.triton_http_port, settings.triton_grpc_port, settings.triton_metrics_port)
         options = TritonOptions(
             repository=folder, ports=ports, gpu=settings.device != "cpu" and triton_process.gpu_present(),
-            log=self.identity.state / "logs" / "triton.log",
+            log=self.identity.state / "logs" / "triton.log", lm_cpu_kv_gib=settings.lm_cpu_kv_gib,
         )
         return ServerPlan(
             spec=triton_process.triton(tree, options, self.identity), address=self.grpc_address,
-            models=repository.models(folder), identity=self.identity,
+            models=repository.models(folder), late=repository.late_models(folder), identity=self.identity,
         )
 
     def _new_server(self) -> Server:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from embedded.canary import Canary
 from embedded.child import Child
 from embedded.deaths import Deaths
+from embedded.late_models import LateModels
 from embedded.refusal import Refusal
 from embedded.server import Server
 from embedded.triton_control import TritonError
@@ -41,6 +42,7 @@ class Supervisor:
         self._frontend_deaths = Deaths("the frontend")
         self._retry: dict[str, tuple[float, float]] = {}  # model: (not before, pause after the next failure)
         self._canary = self._new_canary()
+        self._late = LateModels(parts.server, say)
 
     def _new_canary(self) -> Canary | None:
         return Canary(self._address) if PIPELINE in {m.name for m in self._parts.server.plan.models} else None
@@ -56,7 +58,7 @@ class Supervisor:
             self._close_canary()
 
     def look(self) -> None:
-        """One round: server, stubs, canary, frontend."""
+        """One round: server, stubs, canary, frontend, what is loaded late."""
         parts = self._parts
         if parts.server.child.exit_code is not None:
             self._restart_server()
@@ -67,6 +69,7 @@ class Supervisor:
             self._canary.forgive()
         if parts.frontend and parts.frontend.exit_code is not None:
             self._restart_frontend(parts.frontend)
+        self._late.look()
 
     def _revive(self, model: str, why: str) -> None:
         not_before, pause = self._retry.get(model, (0.0, 1.0))
@@ -100,7 +103,9 @@ class Supervisor:
                 break
         self._retry.clear()
         self._canary = self._new_canary()
-        self._say("Triton is back, all models loaded")
+        self._late = LateModels(self._parts.server, self._say)
+        late = ", ".join(model.name for model in self._parts.server.plan.late)
+        self._say(f"Triton is back, all models loaded{f' but {late}' if late else ''}")
 
     def _restart_frontend(self, dead: Child) -> None:
         how = f"exit code {dead.exit_code}, log: {dead.spec.log}"

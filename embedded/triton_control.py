@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import grpc
@@ -44,6 +45,13 @@ class TritonControl:
         try:
             self._stub.RepositoryModelLoad(request, timeout=timeout)
         except grpc.RpcError as error:
+            raise TritonError(_load_text(error)) from None
+
+    def unload(self, model: str) -> None:
+        """Take a model out of service; returns before it is gone."""
+        try:
+            self._stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name=model), timeout=5)
+        except grpc.RpcError as error:
             raise TritonError(_text(error)) from None
 
     def ping(self, timeout: float) -> None:
@@ -70,6 +78,13 @@ class TritonControl:
 def _text(error: grpc.RpcError) -> str:
     code, details = error.code(), error.details()
     return f"no answer in time ({code.name})" if code is grpc.StatusCode.DEADLINE_EXCEEDED else _line(str(details))
+
+
+def _load_text(error: grpc.RpcError) -> str:
+    """Why a model does not load, without the wrapping that says that it does not and the place in our code."""
+    text = re.sub(r"^load failed for model '\S+': version \d+ is at UNAVAILABLE state: ", "", _text(error))
+    text = re.sub(r"^[\w ]+: (TritonModelException: )?(unable to load model '\S+': )?", "", text)
+    return re.sub(r"( At: \S+\(\d+\): \w+)* ?;$", "", text)
 
 
 def _line(text: str) -> str:

@@ -37,6 +37,7 @@ class TritonOptions:
     ports: TritonPorts
     gpu: bool
     log: Path
+    lm_cpu_kv_gib: int = 1
 
 
 def gpu_present() -> bool:
@@ -88,7 +89,8 @@ def environment(tree: TritonTree, base: Mapping[str, str]) -> dict[str, str]:
 
 def triton(tree: TritonTree, options: TritonOptions, identity: Identity) -> ChildSpec:
     """The server as a child to start; its working directory is the log's, since stubs import from where they stand."""
+    env = environment(tree, os.environ) | {"LM_CPU_KV_GIB": str(options.lm_cpu_kv_gib)}  # for the vllm backend
     return ChildSpec(
-        name="triton", argv=command(tree, options, identity), env=environment(tree, os.environ),
+        name="triton", argv=command(tree, options, identity), env=env,
         log=options.log, cwd=options.log.parent,
     )

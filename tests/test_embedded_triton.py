@@ -151,12 +151,13 @@ def test_repository_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_models_are_loaded_without_the_lm_and_ensembles_last(tmp_path: Path) -> None:
-    for name in ("zebra", "lm", "lm_pt", "ant"):
+    for name in ("zebra", "lm_pt", "lm", "ant"):
         (tmp_path / name / "1").mkdir(parents=True)
         (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}"\nbackend: "python"\n')
     (tmp_path / "ant" / "config.pbtxt").write_text('name: "ant"\nplatform: "ensemble"\n')
     (tmp_path / "notes").mkdir()
     assert [(model.name, model.ensemble) for model in repository.models(tmp_path)] == [("zebra", False), ("ant", True)]
+    assert [model.name for model in repository.late_models(tmp_path)] == ["lm", "lm_pt"]
 
 
 def test_numpy_2_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

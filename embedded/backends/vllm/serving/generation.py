@@ -28,12 +28,28 @@ FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 @dataclass
 class _Open:
-    """A request that is not answered to its end; `error` is why its work is being cancelled."""
+    """A request that is not answered to its end; `error` is why its work is being cancelled.
+
+    After the last response its sender must not be asked anything: Triton 2.51 looks into freed memory and dies.
+    """
 
     request: Any
     sender: Any
     error: Any = None
     work: Future[None] = field(default_factory=Future)
+    ended: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_gone(self) -> bool:
+        """Whether the client has left."""
+        with self.lock:
+            return not self.ended and bool(self.sender.is_cancelled())
+
+    def send(self, response: Any, flags: int) -> None:
+        """One response; the lock keeps `is_gone` out while the last one goes."""
+        with self.lock:
+            self.ended = self.ended or bool(flags)
+            self.sender.send(response, flags)
 
 
 class Generations:
@@ -77,7 +93,7 @@ class Generations:
         """The engine says nothing of a request that waits, so that its answers are no occasion to look."""
         while not self._closed.wait(CANCEL_INTERVAL):
             for each in list(self._open.values()):
-                if each.error is None and each.sender.is_cancelled():
+                if each.error is None and each.is_gone():
                     self._cancel(each, pb_utils.TritonError(contract.CANCELLED, pb_utils.TritonError.CANCELLED))
 
     async def _answer(self, key: str, each: _Open) -> None:
@@ -107,7 +123,7 @@ class Generations:
             await self._send(each, response, FINAL if output.finished else 0)
 
     async def _send(self, each: _Open, response: Any, flags: int) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._answers, each.sender.send, response, flags)
+        await asyncio.get_running_loop().run_in_executor(self._answers, each.send, response, flags)
 
 
 def sampling_params(request: GenerateRequest) -> SamplingParams:
