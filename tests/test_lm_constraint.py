@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -25,6 +26,19 @@ _NOT = r"\x00-\x1f`<\x7f-\x9f\ufeff\ufffd\u2028\u2029"
 WORDS = rf" [^\s{_NOT}][^{_NOT}]*\n"  # the rest of a line: something to see after the space, no controls, no markup
 
 
+@cache
+def bytes_of(vocabulary: str) -> dict[int, bytes]:
+    """Each token's bytes, by id."""
+    known = grammar_named(vocabulary).vocabulary
+    spelled, offsets = known.spelling
+    ordinary = {
+        token: spelled[offsets[place] : offsets[place + 1]].tobytes()
+        for place, token in enumerate(known.ordinary.tolist())
+    }
+    added = tokenizer_named(vocabulary).get_added_tokens_decoder()
+    return ordinary | {token: str(text).encode() for token, text in added.items()}
+
+
 class Driver:
     """Writes completions for one vocabulary; a habit is what it picks whenever it can."""
 
@@ -33,13 +47,7 @@ class Driver:
         self.vocabulary = self.grammar.vocabulary
         self.tokenizer = tokenizer_named(vocabulary)
         self.random = random.Random(seed)
-        spelled, offsets = self.vocabulary.spelling
-        self.bytes = {
-            token: spelled[offsets[place] : offsets[place + 1]].tobytes()
-            for place, token in enumerate(self.vocabulary.ordinary.tolist())
-        }
-        added = self.tokenizer.get_added_tokens_decoder()
-        self.bytes |= {token: str(text).encode() for token, text in added.items()}
+        self.bytes = bytes_of(vocabulary)
 
     def tokens(self, habit):
         return np.array([habit(self.bytes.get(token, b"")) for token in range(self.vocabulary.size)])
