@@ -122,8 +122,10 @@ class _Spelling:
             return DEAD
         if missing == 0:
             return by_kind[BLANK if any(low <= first <= high for low, high in _BLANKS) else INK]
-        plain = first >= shortest and last <= _LAST and not any(
-            low <= last and first <= high for low, high in _FORBIDDEN + _BLANKS
+        plain = (
+            first >= shortest
+            and last <= _LAST
+            and not any(low <= last and first <= high for low, high in _FORBIDDEN + _BLANKS)
         )
         step = 64 ** (missing - 1)
         if plain:

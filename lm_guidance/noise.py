@@ -49,9 +49,7 @@ def draw_gumbel(
     return torch.cat([_draw(*part) for part in parts])
 
 
-def _draw(
-    seeds: torch.Tensor, purposes: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor
-) -> torch.Tensor:
+def _draw(seeds: torch.Tensor, purposes: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     rest = torch.zeros_like(tokens)
     high, low, *_ = philox((tokens, positions, rest, rest), (seeds, purposes))
     # 52 bits and a half: the half is still exact in a float64, so u is neither 0 nor 1.
