@@ -89,7 +89,10 @@ def environment(tree: TritonTree, base: Mapping[str, str]) -> dict[str, str]:
 
 def triton(tree: TritonTree, options: TritonOptions, identity: Identity) -> ChildSpec:
     """The server as a child to start; its working directory is the log's, since stubs import from where they stand."""
-    env = environment(tree, os.environ) | {"LM_CPU_KV_GIB": str(options.lm_cpu_kv_gib)}  # for the vllm backend
+    env = environment(tree, os.environ) | {
+        "LM_CPU_KV_GIB": str(options.lm_cpu_kv_gib),  # for the vllm backend
+        "ACESTEP_TRITON_GRPC": f"{ADDRESS}:{options.ports.grpc}",  # for the pipeline, which calls the LM that way
+    }
     return ChildSpec(
         name="triton", argv=command(tree, options, identity), env=env,
         log=options.log, cwd=options.log.parent,

@@ -14,13 +14,13 @@ import triton_python_backend_utils as pb_utils
 
 from pipeline import facts
 from pipeline.bls import TritonMeter, TritonModels
-from pipeline.bls_lm import TritonEngine
 from pipeline.denoiser import Denoiser
 from pipeline.errors import CANCELLED, FAULT, SongError, invalid
 from pipeline.events import Answer, Audio, Done, Event, Latents, Planning, Progress, to_json
 from pipeline.length import SAMPLE_RATE
 from pipeline.lm.compose import LmService
 from pipeline.lm.engine import MODELS
+from pipeline.lm.streams import ADDRESS, Server, TritonEngine
 from pipeline.material import Uploads
 from pipeline.metrics import AUDIO_SECONDS, SONGS, SONGS_IN_FLIGHT, watch_loop_lag
 from pipeline.models import Floats
@@ -46,7 +46,7 @@ class TritonPythonModel:
         here = Path(__file__).parent
         served = facts.load(here / "models")
         self._meter = TritonMeter()
-        models = TritonModels(self._meter)
+        models, server = TritonModels(self._meter), Server(ADDRESS)
         self._studio = Studio(
             models=models,
             served=served,
@@ -56,7 +56,7 @@ class TritonPythonModel:
                 for name in served.dits
             },
             lm=LmService(served.lm, {
-                engine: TritonEngine(model, self._meter) for engine, model in MODELS.items()}),
+                engine: TritonEngine(model, server, self._meter) for engine, model in MODELS.items()}),
         )
         # Songs beyond this many wait here, so that memory is bounded whoever calls.
         self._places = asyncio.Semaphore(self._songs_in_flight)

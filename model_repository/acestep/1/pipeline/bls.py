@@ -7,18 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from .errors import FAULT, NOT_READY, SongError
+from .errors import FAULT, NOT_READY, SongError, is_away
 from .metrics import DIT_BYTES, DIT_CALLS, DIT_ROWS, METRICS, Meter, Metric
 from .models import Codes, Condition, DitCall, Floats
 from .tokens import TokenIds
-
-# What Triton 2.51 says of a model whose process died, that is loading, or that is not there.
-_AWAY = ("is not healthy", "not ready", "unknown model", "is not found", "unavailable", "unloading")
-
-
-def is_away(text: str) -> bool:
-    """Whether an error says that a model is not there, rather than that it failed."""
-    return any(word in text.lower() for word in _AWAY)
 
 
 class TritonMeter:

@@ -27,3 +27,12 @@ class SongError(Exception):
 def invalid(field: str, rule: str) -> SongError:
     """The error for a field that breaks a rule."""
     return SongError(INVALID, f"{field}: {rule}")
+
+
+# What Triton 2.51 says of a model whose process died, that is loading, or that is not there.
+_AWAY = ("is not healthy", "not ready", "unknown model", "is not found", "unavailable", "unloading")
+
+
+def is_away(text: str) -> bool:
+    """Whether Triton's error says that a model is not there, rather than that it failed."""
+    return any(word in text.lower() for word in _AWAY)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 MODELS = {"vllm": "lm", "pt": "lm_pt"}
-ABORTED = "abort"
+ABORTED = "abort"  # cancelled, or the other row of its pair is gone
+REFUSED = "error"  # can never be served; the engine's log says why
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import FAULT, NOT_READY, SongError
-from .engine import ABORTED, Engine
+from .engine import ABORTED, REFUSED, Engine
 
 _LOOK = 0.1
 # Triton never ends the streams of a process that died, so a silent engine is asked whether it knows the song.
@@ -113,6 +113,8 @@ class Writer:
                     listen(piece.text)
                 if piece.finish == ABORTED:
                     raise SongError(NOT_READY, "the LM gave the song up")
+                if piece.finish == REFUSED:
+                    raise SongError(FAULT, f"the LM refused a text of {len(prompt)} characters")
                 if piece.finish:
                     return Written("".join(parts), piece.prompt_tokens, piece.completion_tokens)
         raise SongError(FAULT, "the LM ended a text without a reason")
