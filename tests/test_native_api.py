@@ -118,7 +118,7 @@ def test_the_result_says_what_was_made(pair):
     }
     flat = {name: result[name] for name in ("bpm", "duration", "keyscale", "timesignature", "genres")}
     assert flat == {"bpm": 120, "duration": 30, "keyscale": "C major", "timesignature": "4", "genres": None}
-    assert (result["dit_model"], result["lm_model"]) == ("acestep-tiny-turbo", None)
+    assert (result["dit_model"], result["lm_model"]) == ("acestep-tiny-turbo", "acestep-5Hz-lm-tiny")
 
 
 def test_answers_are_one_line_of_json(api, pair):
