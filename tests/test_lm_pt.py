@@ -20,7 +20,6 @@ import pytest
 import torch
 from tritonclient.utils import InferenceServerException
 
-from embedded.triton_control import TritonControl
 from engine import language_model
 from engine.engine import Engine
 from engine.guided_loop import write
@@ -33,7 +32,7 @@ from lm_guidance.contract import Delta, GenerateRequest, RequestError
 from lm_guidance.row import Row as Completion
 from lm_guidance.sampling import Turn, choose
 from tests import lm_client
-from tests.conftest import StartStack
+from tests.conftest import StartStack, wait_for_model
 from tests.lm_client import Ask
 
 MODEL = Path(__file__).parent.parent / "model_repository" / "lm_pt"
@@ -42,6 +41,15 @@ API_DEFAULT = {"temperature": 0.85, "top_k": 0, "top_p": 0.9, "seed": 7, "purpos
 LONG = "<|im_start|>user\n# Caption\nsoft piano, slow drums\n\n# Lyric\n雨の日\n<|im_end|>\n<|im_start|>assistant\n"
 SHORT = "<|im_start|>user\n# Lyric\nrain\n<|im_end|>\n<|im_start|>assistant\n"
 CODE = re.compile(r"<\|audio_code_(\d+)\|>")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads wait for each other at every product; beside other tests that takes a hundred times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -405,9 +413,7 @@ def repository(tmp_path, checkpoint, toy_repository) -> Path:
 async def test_triton_serves_it(start_stack: StartStack, repository, lm):
     """One server for all that is seen through it: what is written, cancels, a client that leaves, errors."""
     served = start_stack(repository=repository, frontend=False)
-    control = TritonControl(served.triton_grpc)
-    control.load("lm_pt", 120)
-    control.close()
+    wait_for_model(served, "lm_pt")
     grpc = served.triton_grpc
     asked = Ask(LONG, SHORT, constraint={"codes": 25}, max_tokens=26, seed=7)
     near, far = await asyncio.gather(
