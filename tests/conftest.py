@@ -73,7 +73,7 @@ def launcher_environment(state: Path, lm: bool = False) -> dict[str, str]:
     env |= {name: str(port) for name, port in zip(ports, free_ports(len(ports)), strict=True)}
     build = os.environ.get("ACESTEP_BUILD", str(ROOT / "build"))
     own = {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}
-    return env | own | ({} if lm else {"LM": "none"})
+    return env | own | ({"ACESTEP_LM_BACKEND": "both"} if lm else {"LM": "none"})
 
 
 def start(state: Path, repository: Path | None, frontend: bool, lm: bool = False) -> RunningStack:
@@ -109,8 +109,10 @@ def _running(found: StackFile, state: Path, process: subprocess.Popen[bytes]) ->
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """The whole stack with its LM, one for the session; tests leave it as they find it."""
-    running = start(tmp_path_factory.mktemp("stack"), None, True)
+    """The whole stack with both engines of its LM, one for the session; tests leave it as they find it."""
+    running = start(tmp_path_factory.mktemp("stack"), None, True, lm=True)
+    for model in ("lm", "lm_pt"):
+        wait_for_model(running, model)
     yield running
     assert running.stop() == 0, running.output
 
