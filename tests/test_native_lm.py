@@ -158,6 +158,9 @@ def test_thinking_makes_codes_for_every_item(api):
 def test_thinking_after_a_wish(api):
     result = result_of(api, **QUICK, sample_query="一首适合安静夜晚的柔和孟加拉情歌", thinking=True)
     assert lines_of(result)[0] >= {"caption", "audio codes"}
+    once_more = result_of(api, **again(result, thinking=True))
+    assert lines_of(once_more)[0] == {"audio codes"}
+    assert data(api, once_more) == data(api, result)
 
 
 def test_a_random_song(api):
