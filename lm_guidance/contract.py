@@ -123,6 +123,8 @@ def _cast(key: str, value: Any) -> Any:
         if not isinstance(inner, dict):
             raise RequestError("sampling_parameters: structured_outputs must be a text that holds a JSON object")
         return inner
+    if key == "extra_args" and not isinstance(value, dict | None):
+        raise RequestError("sampling_parameters: extra_args must be a JSON object")
     kind = SAMPLING[key]
     if kind is None:
         return value

@@ -71,7 +71,7 @@ class TritonPythonModel:
         if switches["REPORT_CUSTOM_METRICS"] and not arguments.values.get("disable_log_stats"):
             told = metrics.create({"model": args["model_name"], "version": args["model_version"]}, arguments.longest)
         self._engine = Engine.start(arguments, failures, told.logger if told else None)
-        self._generations = Generations(self._engine)
+        self._generations = Generations(self._engine, told.count_requests if told else None)
         self._engine.watch(self._generations.fail)
 
     def execute(self, requests: Sequence[Any]) -> None:

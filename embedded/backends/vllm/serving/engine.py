@@ -57,7 +57,7 @@ class Engine:
         async for output in self._client.generate(rendered, params, request_id):
             yield output
 
-    def watch(self, fail: Callable[[str], None]) -> None:
+    def watch(self, fail: Callable[[], None]) -> None:
         """When one of the engine's processes dies: tells the requests by `fail`, then ends this process.
 
         An engine cannot be mended, and a stub that lives looks healthy to Triton; a dead one can be replaced.
@@ -65,12 +65,12 @@ class Engine:
         pids = processes.below(os.getpid())
         threading.Thread(target=self._watch, args=(pids, fail), name="engine watch", daemon=True).start()
 
-    def _watch(self, pids: list[int], fail: Callable[[str], None]) -> None:
+    def _watch(self, pids: list[int], fail: Callable[[], None]) -> None:
         dead = processes.wait_for_a_death(pids)
         if self._ended:
             return
         pb_utils.Logger.log_error(f"the LM engine died (process {dead}): ending the stub")
-        fail("the LM engine died")
+        fail()
         processes.kill_below(os.getpid(), KILL_TIMEOUT)
         os._exit(1)
 

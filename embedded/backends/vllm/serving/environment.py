@@ -29,4 +29,6 @@ def prepare(failures: FailureLog) -> None:
         "SPT_NOENV": "1",
         PARENT: str(os.getpid()),
     }
+    # Waiting threads that spin take the cores from whatever else works here: the DiT, the VAE, the frontend.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     multiprocessing.set_executable(str(LEASH))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from serving.failure import one_line
 
 CANCEL_INTERVAL = 0.05  # seconds between two looks at who has gone
 FAIL_TIMEOUT = 1.0
+DEAD = "the LM engine died"
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -46,17 +48,19 @@ class _Open:
             return not self.ended and bool(self.sender.is_cancelled())
 
     def send(self, response: Any, flags: int) -> None:
-        """One response; the lock keeps `is_gone` out while the last one goes."""
+        """One response, none after the last; the lock keeps `is_gone` out while the last one goes."""
         with self.lock:
-            self.ended = self.ended or bool(flags)
-            self.sender.send(response, flags)
+            if not self.ended:
+                self.ended = bool(flags)
+                self.sender.send(response, flags)
 
 
 class Generations:
     """All open requests of the model."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, count: Callable[[int], None] | None) -> None:
         self._engine = engine
+        self._count = count or (lambda number: None)
         self._open: dict[str, _Open] = {}
         # One thread answers: the engine's loop goes on meanwhile, and a client that is slow gets more text at a time.
         self._answers = ThreadPoolExecutor(1, "answers")
@@ -67,11 +71,12 @@ class Generations:
         """Starts one request; it answers for itself."""
         key = uuid4().hex
         each = self._open[key] = _Open(request, request.get_response_sender())
+        self._count(len(self._open))
         each.work = self._engine.run(self._answer(key, each))
 
-    def fail(self, text: str) -> None:
-        """Ends every open request with UNAVAILABLE and waits until they have been told."""
-        self._cancel_all(pb_utils.TritonError(text, pb_utils.TritonError.UNAVAILABLE))
+    def fail(self) -> None:
+        """The engine is dead: ends every open request with UNAVAILABLE and waits until they have been told."""
+        self._cancel_all(pb_utils.TritonError(DEAD, pb_utils.TritonError.UNAVAILABLE))
 
     def close(self) -> None:
         """Nothing begins or is looked at any more; Triton calls this when no request is open."""
@@ -86,32 +91,38 @@ class Generations:
             time.sleep(0.01)
 
     def _cancel(self, each: _Open, error: Any) -> None:
-        each.error = each.error or error
-        each.work.cancel()
+        if each.error is None:
+            each.error = error
+            each.work.cancel()
 
     def _look_for_cancelled(self) -> None:
         """The engine says nothing of a request that waits, so that its answers are no occasion to look."""
         while not self._closed.wait(CANCEL_INTERVAL):
             for each in list(self._open.values()):
-                if each.error is None and each.is_gone():
+                if each.is_gone():
                     self._cancel(each, pb_utils.TritonError(contract.CANCELLED, pb_utils.TritonError.CANCELLED))
 
     async def _answer(self, key: str, each: _Open) -> None:
-        error = None
+        error = pb_utils.TritonError(f"{contract.FAILED}it has no end", pb_utils.TritonError.INTERNAL)
         try:
             await self._generate(key, each)
         except asyncio.CancelledError:
             error = each.error
         except EngineDeadError:
-            error = pb_utils.TritonError("the LM engine died", pb_utils.TritonError.UNAVAILABLE)
+            error = pb_utils.TritonError(DEAD, pb_utils.TritonError.UNAVAILABLE)
         except (RequestError, VLLMClientError, ValueError, TypeError) as refused:
             error = pb_utils.TritonError(contract.FAILED + one_line(str(refused)), pb_utils.TritonError.INVALID_ARG)
         except Exception as problem:  # whatever it is, the client must hear of it
-            pb_utils.Logger.log_error(f"{contract.FAILED}{problem!r}")
-            error = pb_utils.TritonError(contract.FAILED + one_line(str(problem)), pb_utils.TritonError.INTERNAL)
+            inner = problem.__cause__ or problem  # EngineGenerateError says nothing itself
+            pb_utils.Logger.log_error(f"{contract.FAILED}{inner!r}")
+            error = pb_utils.TritonError(contract.FAILED + one_line(repr(inner)), pb_utils.TritonError.INTERNAL)
+        self._answers.submit(self._end, key, each, error)  # not awaited: no late cancellation may stop it
+
+    def _end(self, key: str, each: _Open, error: Any) -> None:
+        """Ends a request that has not had its last response: Triton keeps a model for as long as one is open."""
+        each.send(pb_utils.InferenceResponse(error=error), FINAL)
         del self._open[key]
-        if error is not None:
-            await self._send(each, pb_utils.InferenceResponse(error=error), FINAL)
+        self._count(len(self._open))
 
     async def _generate(self, key: str, each: _Open) -> None:
         request = contract.read(lambda name: _array(each.request, name), each.request.parameters())

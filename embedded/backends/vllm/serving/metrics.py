@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -18,9 +18,10 @@ COUNTERS = {
     "vllm:prompt_tokens_total": "Number of prefill tokens processed.",
     "vllm:generation_tokens_total": "Number of generation tokens processed.",
 }
+RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 GAUGES = {
-    "vllm:num_requests_running": "Number of requests that the engine is working on.",
-    "vllm:num_requests_waiting": "Number of requests that wait to be scheduled.",
+    RUNNING: "Number of requests that the engine is working on.",
+    WAITING: "Number of requests that wait to be scheduled, or for the other half of their pair.",
 }
 FIRST_TOKEN = (.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1.0, 2.5, 5.0, 7.5, 10.0)
 EACH_TOKEN = (.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1.0, 2.5)
@@ -37,11 +38,12 @@ HISTOGRAMS: dict[str, tuple[str, tuple[float, ...] | None]] = {
 
 @dataclass(frozen=True)
 class _Report:
-    """What one step of the engine changed: `levels` are the gauges."""
+    """What one step of the engine, or the coming and going of requests, changed; None: as it was."""
 
-    levels: dict[str, int]
-    counts: Counter[str]
-    observed: dict[str, Sequence[float]]
+    running: int | None = None
+    requests: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    observed: dict[str, Sequence[float]] = field(default_factory=dict)
 
 
 class _Logger(StatLoggerBase):  # type: ignore[misc]  # vLLM's types are not read
@@ -49,14 +51,10 @@ class _Logger(StatLoggerBase):  # type: ignore[misc]  # vLLM's types are not rea
 
     def __init__(self, vllm_config: VllmConfig, reports: queue.SimpleQueue[_Report]) -> None:
         self._queue = reports
-        self._levels = dict.fromkeys(GAUGES, 0)
 
     def record(
         self, scheduler_stats: SchedulerStats | None, iteration_stats: IterationStats | None, *_: Any, **__: Any
     ) -> None:
-        if scheduler_stats is not None:
-            waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
-            self._levels = dict(zip(GAUGES, (scheduler_stats.num_running_reqs, waiting), strict=True))
         counts: Counter[str] = Counter()
         observed: dict[str, Sequence[float]] = {}
         if iteration_stats is not None:
@@ -67,7 +65,8 @@ class _Logger(StatLoggerBase):  # type: ignore[misc]  # vLLM's types are not rea
                 [each.e2e_latency for each in done], [each.num_prompt_tokens for each in done],
                 [each.num_generation_tokens for each in done], step.n_params_iter,
             ), strict=True))
-        self._queue.put(_Report(self._levels, counts, observed))
+        running = scheduler_stats.num_running_reqs if scheduler_stats is not None else None
+        self._queue.put(_Report(running, counts=counts, observed=observed))
 
     def log_engine_initialized(self) -> None:
         """Nothing to say."""
@@ -113,15 +112,23 @@ class Metrics:
         """vLLM's factory of a logger; it calls it once per engine."""
         return _Logger(config, self._queue)
 
+    def count_requests(self, number: int) -> None:
+        """How many requests the model has in hand. The engine says nothing of them while it has nothing to do."""
+        self._queue.put(_Report(requests=number))
+
     def _tell(self) -> None:
+        running = requests = 0
         while True:
             reports = [self._queue.get()]
             while not self._queue.empty():
                 reports.append(self._queue.get())
+            for report in reports:
+                running = running if report.running is None else report.running
+                requests = requests if report.requests is None else report.requests
+            self._metrics[RUNNING].set(running)
+            self._metrics[WAITING].set(max(0, requests - running))
             for name, count in sum((report.counts for report in reports), Counter()).items():
                 self._metrics[name].increment(count)
-            for name, level in reports[-1].levels.items():
-                self._metrics[name].set(level)
             for report in reports:
                 for name, values in report.observed.items():
                     for value in values:
