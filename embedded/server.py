@@ -24,6 +24,10 @@ PARALLEL_LOADS = 4
 Report = Callable[[str], None]
 
 
+class ServerDied(Refusal):
+    """The server itself ended while it loaded its models."""
+
+
 @dataclass(frozen=True)
 class ServerPlan:
     """What a server is made of: how to start it, where it answers, what it loads at once and what later."""
@@ -74,6 +78,12 @@ class Server:
 
     def _loaded(self, name: str, error: BaseException | None) -> None:
         if isinstance(error, TritonError):
+            deadline = time.monotonic() + 1.0  # the connection is closed before the process has ended
+            while "closed" in str(error) and time.monotonic() < deadline:
+                if self.child.exit_code is not None:
+                    how = f"exit code {self.child.exit_code}, log: {self.plan.spec.log}"
+                    raise ServerDied(f"Triton died while it loaded {name} ({how})")
+                time.sleep(0.02)
             raise Refusal(f"model {name} does not load: {error} (log: {self.plan.spec.log})")
         if error is not None:
             raise error

@@ -16,7 +16,7 @@ from embedded.identity import Identity
 from embedded.lock import StateLock
 from embedded.phases import Phases
 from embedded.refusal import Refusal
-from embedded.server import Server, ServerPlan
+from embedded.server import Server, ServerDied, ServerPlan
 from embedded.stack_file import StackFile
 from embedded.supervisor import Supervised, Supervisor
 from embedded.triton_process import ADDRESS, TritonOptions, TritonPorts
@@ -70,7 +70,7 @@ class Stack:
             self._server = Server(self._plan)
             self._server.wait_live()
         with self.phases.phase("models"):
-            self._server.load_all(lambda text: self._say(f"triton: {text}"))
+            self._load_models(self._server)
         if self.options.frontend:
             with self.phases.phase("frontend"):
                 self._frontend = self._start_frontend()
@@ -125,6 +125,15 @@ class Stack:
             spec=triton_process.triton(tree, options, self.identity), address=self.grpc_address,
             models=repository.models(folder), late=repository.late_models(folder), identity=self.identity,
         )
+
+    def _load_models(self, server: Server) -> None:
+        """Triton 2.51 dies of a stub that gets no processor for a second while it starts: such a start is repeated."""
+        try:
+            server.load_all(lambda text: self._say(f"triton: {text}"))
+        except ServerDied as died:
+            self._say(f"triton: {died}: starting it again")
+            server.stop()
+            self._new_server()
 
     def _new_server(self) -> Server:
         """A server in the place of a dead one, models loaded."""
