@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ..errors import INVALID, NOT_READY, SongError, invalid
 from ..events import LmUse, Planning, Progress
 from ..length import DEFAULT_SECONDS
+from ..plan import DEFAULT_LANGUAGE
 from ..prompts import INSTRUMENTAL_LYRICS, sung_lyrics
 from ..request import SongRequest
 from .block import Sheet, count_codes, read_block, read_codes
@@ -119,24 +120,24 @@ class _Composer:
         self._desk = Desk(lm, request, seeds[0])
         self._prompt_tokens = 0
         self._completion_tokens = 0
+        self._plan_seconds = self._codes_seconds = 0.0
         self._notes: list[str] = []
 
     async def compose(self, source_seconds: float | None) -> Composition:
         """See the function."""
-        begin = time.perf_counter()
         request, sheet = await self._sketch(self._request, source_seconds)
-        brief = self._brief(request)
         known = given(request, source_seconds)
         if request.kind == "song" and not _is_sampled(request) and wants_metadata(request, known):
-            sheet = await self._plan(self._desk.metadata(brief, metadata_form(request, known)))
+            sheet = await self._plan(self._desk.metadata(self._brief(request), metadata_form(request, known)))
             request = merge_metadata(request, self._bounded(sheet))
-        planned = time.perf_counter()
         if _wants_codes(request):
-            request = await self._write_codes(request, brief)
+            begin = time.perf_counter()
+            request = await self._write_codes(request)
+            self._codes_seconds = time.perf_counter() - begin
         use = LmUse(self._lm.name, self._engine, written(self._request, request),
                     self._prompt_tokens, self._completion_tokens)
         return Composition(request, sheet.genres or "", use, (*self._notes, *self._desk.notes),
-                           planned - begin, time.perf_counter() - planned)
+                           self._plan_seconds, self._codes_seconds)
 
     async def _sketch(self, request: SongRequest, source_seconds: float | None) -> tuple[SongRequest, Sheet]:
         """A whole song written from a wish, from nothing, from codes or from its caption and lyrics; or none of it."""
@@ -161,20 +162,29 @@ class _Composer:
 
     async def _plan(self, script: Script) -> Sheet:
         """What the LM says of a song, told while it is written."""
+        begin = time.perf_counter()
         self._audience.report(Progress("plan", 0, 1))
         answer = await self._writer.write(script, lambda text: self._audience.report(Planning(text)))
         self._count(answer.prompt_tokens, answer.completion_tokens)
         self._audience.report(Progress("plan", 1, 1))
+        self._plan_seconds += time.perf_counter() - begin
         return read_block(answer.text)
 
-    async def _write_codes(self, request: SongRequest, brief: Brief) -> SongRequest:
-        """The codes of every item, all at once; the length is decided now."""
+    async def _write_codes(self, request: SongRequest) -> SongRequest:
+        """The codes of every item, all at once; the length is decided now.
+
+        The LM is told what the song's metadata will be and nothing else, so that a song asked for again with the
+        metadata, caption and lyrics that it came back with has the same codes.
+        """
         if request.duration is None:
             request = replace(request, duration=DEFAULT_SECONDS)
             self._notes.append(f"no duration given: {DEFAULT_SECONDS:g} seconds")
         assert request.duration is not None
         count = int(request.duration * CODES_PER_SECOND)
-        sheet = self._plan_sheet(request, brief)
+        brief = self._brief(request)
+        language = request.vocal_language or DEFAULT_LANGUAGE
+        sheet = given(replace(request, vocal_language=language), None)
+        sheet = replace(sheet, caption=" ".join(brief.caption.split()) or None)
         counter = _Counter(count * len(request.seeds), self._audience.report)
 
         async def item(seed: int) -> tuple[int, ...]:
@@ -193,14 +203,6 @@ class _Composer:
         finally:
             for task in items:
                 task.cancel()
-
-    def _plan_sheet(self, request: SongRequest, brief: Brief) -> Sheet:
-        """What the codes are told of the song; a caption only where the LM rewrote it."""
-        caption = self._desk.plain(request.caption)
-        return replace(
-            given(request, None),
-            caption=caption if caption != brief.caption else None,
-        )
 
     def _brief(self, request: SongRequest) -> Brief:
         lyrics = sung_lyrics(request.lyrics, request.instrumental)
