@@ -98,6 +98,15 @@ TABLE: tuple[Setting, ...] = (
             choices=("auto", "cpu", "cuda")),
     Setting("host", "ACESTEP_API_HOST", "text", "127.0.0.1", "Address that the native API listens on."),
     _port("port", "ACESTEP_API_PORT", 8001, "Port of the native API."),
+    Setting("chat_host", "OPENROUTER_HOST", "text", "127.0.0.1",
+            "Address that the OpenRouter-compatible API listens on."),
+    _port("chat_port", "OPENROUTER_PORT", 8002, "Port of the OpenRouter-compatible API."),
+    Setting("api_key", "OPENROUTER_API_KEY", "text", None,
+            "Key of the OpenRouter-compatible API, asked of every request but `/health` (`Authorization: Bearer`). "
+            "Unset or empty: no key."),
+    Setting("generation_timeout", "ACESTEP_GENERATION_TIMEOUT", "number", 600.0,
+            "Seconds after which a chat request whose song is not ready is answered with 504 and its song cancelled. "
+            "Native jobs have no such end.", low=1, high=86_400),
     _port("triton_http_port", "TRITON_HTTP_PORT", 18000, "HTTP port of the embedded Triton server."),
     _port("triton_grpc_port", "TRITON_GRPC_PORT", 18001, "gRPC port of the embedded Triton server."),
     _port("triton_metrics_port", "TRITON_METRICS_PORT", 18002, "Metrics port of the embedded Triton server."),
@@ -130,7 +139,6 @@ TABLE: tuple[Setting, ...] = (
 
 _OFFLOAD = "Triton keeps what it serves loaded; memory is chosen by what is exported, not by moving weights"
 _NO_LM = "the 5 Hz LM is not built yet"
-_NO_CHAT = "the OpenRouter-compatible API is not built yet"
 HINTS: tuple[Hint, ...] = (
     Hint("ACESTEP_USE_FLASH_ATTENTION", "attention is part of the exported graph; its runtime picks the kernel"),
     Hint("ACESTEP_OFFLOAD_TO_CPU", _OFFLOAD),
@@ -139,9 +147,6 @@ HINTS: tuple[Hint, ...] = (
     Hint("ACESTEP_LM_BACKEND", _NO_LM),
     Hint("ACESTEP_LM_DEVICE", _NO_LM),
     Hint("ACESTEP_API_WORKERS", "songs in flight are ACESTEP_QUEUE_WORKERS; no thread waits for one"),
-    Hint("OPENROUTER_API_KEY", _NO_CHAT),
-    Hint("OPENROUTER_HOST", _NO_CHAT),
-    Hint("OPENROUTER_PORT", _NO_CHAT),
 )
 # Who sets one of these expects a closed door: an open one must not start instead.
 REFUSED: tuple[Hint, ...] = (
@@ -162,6 +167,10 @@ class Settings:
     device: str
     host: str
     port: int
+    chat_host: str
+    chat_port: int
+    api_key: str | None
+    generation_timeout: float
     triton_http_port: int
     triton_grpc_port: int
     triton_metrics_port: int

@@ -65,7 +65,7 @@ def launcher_environment(state: Path) -> dict[str, str]:
     """Environment of `python -m embedded` with free ports; the tester's own settings do not leak in."""
     names = {name for setting in TABLE for name in setting.names}
     env = {name: value for name, value in os.environ.items() if name not in names}
-    ports = ("ACESTEP_API_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
+    ports = ("ACESTEP_API_PORT", "OPENROUTER_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
     env |= {name: str(port) for name, port in zip(ports, free_ports(len(ports)), strict=True)}
     build = os.environ.get("ACESTEP_BUILD", str(ROOT / "build"))
     return env | {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}

@@ -9,11 +9,11 @@ import pytest
 from frontend.settings import HINTS, TABLE, SettingsError, docs, load
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTED = {  # by the native API's document; those of the LM itself come with the LM
+DOCUMENTED = {  # by the two APIs' documents; those of the LM itself come with the LM
     "ACESTEP_API_HOST", "ACESTEP_API_PORT", "ACESTEP_CONFIG_PATH", "ACESTEP_CONFIG_PATH2", "ACESTEP_CONFIG_PATH3",
     "ACESTEP_DEVICE", "ACESTEP_USE_FLASH_ATTENTION", "ACESTEP_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_DIT_TO_CPU",
     "ACESTEP_LM_MODEL_PATH", "ACESTEP_LM_OFFLOAD_TO_CPU", "ACESTEP_QUEUE_MAXSIZE", "ACESTEP_QUEUE_WORKERS",
-    "ACESTEP_AVG_JOB_SECONDS", "ACESTEP_TMPDIR",
+    "ACESTEP_AVG_JOB_SECONDS", "ACESTEP_TMPDIR", "OPENROUTER_API_KEY", "OPENROUTER_HOST", "OPENROUTER_PORT",
 }
 
 
@@ -77,6 +77,12 @@ def test_memory_hints_warn_and_change_nothing(hint):
     with_hint = settings(env={hint: "true"})
     assert [line.split()[0] for line in with_hint.warnings] == [hint]
     assert with_hint.environment() == settings().environment()
+
+
+def test_an_empty_key_is_none():
+    assert settings(env={"OPENROUTER_API_KEY": "sk-1"}).api_key == "sk-1"
+    assert settings(["--api-key", "sk-2"], {"OPENROUTER_API_KEY": "sk-1"}).api_key == "sk-2"
+    assert settings(env={"OPENROUTER_API_KEY": " "}).api_key is None
 
 
 def test_a_key_that_would_not_be_asked_for_stops_the_start():
