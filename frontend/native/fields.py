@@ -1,65 +1,24 @@
-"""The fields of POST /v1/music/generate: one table of names, places, readers and defaults, and the look-up it means.
+"""The fields of POST /v1/music/generate: one table of names, places, readers and defaults.
 
-Names are tried in order and the first one that is not null wins; the top level of the body beats the nested metadata
-object, field by field. Unknown names are ignored.
+The top level of the body beats the nested metadata object, field by field.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from frontend.errors import RequestError
-
-from . import coerce
-from .coerce import Reader
+from frontend import coerce
+from frontend.coerce import Reader
+from frontend.fields import Field, Fields, Level, read_fields, spellings
 
 TASKS = ("text2music", "cover", "repaint", "lego", "extract", "complete")
 NESTED_OBJECTS = ("metas", "meta", "metadata", "user_metadata", "userMetadata")
 
 
-@dataclass(frozen=True)
-class Field:
-    """One documented field; `names` in lookup order, the first is canonical and gives its camelCase twin."""
-
-    names: tuple[str, ...]
-    read: Reader
-    default: Any
-    nested: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.names[0]
-
-
-@dataclass(frozen=True)
-class Fields:
-    """A read request: `values` by canonical name; `sent` maps the fields that the client set to the name it used."""
-
-    values: Mapping[str, Any]
-    sent: Mapping[str, str] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
-
-    def called(self, name: str) -> str:
-        """The name to use in an error."""
-        return self.sent.get(name, name)
-
-
-def camel(name: str) -> str:
-    """camelCase of a snake_case name."""
-    head, *tail = name.split("_")
-    return head + "".join(part.capitalize() for part in tail)
-
-
 def _field(names: str, read: Reader, default: Any, *, nested: bool = False) -> Field:
-    listed = names.split()
-    if camel(listed[0]) not in listed:
-        listed.append(camel(listed[0]))
-    return Field(tuple(listed), read, default, nested)
+    return Field(spellings(names), read, default, nested)
 
 
 def _nested(names: str, read: Reader, default: Any) -> Field:
@@ -122,20 +81,7 @@ NAMES = frozenset(name for entry in TABLE for name in entry.names) | frozenset(N
 
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
-    nested = nested_metadata(body)
-    values: dict[str, Any] = {}
-    sent: dict[str, str] = {}
-    for entry in TABLE:
-        name, value = _look_up(entry, body, nested)
-        values[entry.name] = entry.default
-        if value is None or (isinstance(value, str) and not value.strip()) or value == []:
-            continue
-        sent[entry.name] = name
-        try:
-            values[entry.name] = entry.read(value)
-        except ValueError as error:
-            raise RequestError(400, f"{name}: {error}") from None
-    return Fields(values, sent)
+    return read_fields(TABLE, (Level(body), Level(nested_metadata(body))))
 
 
 def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:
@@ -147,11 +93,3 @@ def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:
         except (ValueError, RecursionError):
             return {}
     return found if isinstance(found, dict) else {}
-
-
-def _look_up(entry: Field, body: Mapping[str, object], nested: Mapping[str, object]) -> tuple[str, object]:
-    for level in (body, nested) if entry.nested else (body,):
-        for name in entry.names:
-            if level.get(name) is not None:
-                return name, level[name]
-    return entry.name, None

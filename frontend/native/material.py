@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from frontend.audio.decode import FORMATS, MAX_SECONDS
 from frontend.audio.encode import SAMPLE_RATE
 from frontend.errors import RequestError
+from frontend.fields import Fields, camel
 from frontend.jobs.job import Upload
 from frontend.uploads import FIELDS
-
-from .fields import Fields, camel
 
 REGION_TASKS = ("repaint", "lego")
 CODE_TASKS = ("text2music", "cover")

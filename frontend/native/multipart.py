@@ -11,9 +11,10 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from frontend.errors import RequestError
+from frontend.fields import camel
 from frontend.uploads import FIELDS, Intake, Sink
 
-from .fields import NAMES, camel
+from .fields import NAMES
 
 _FILES = {name: field for field in FIELDS for name in (field, camel(field))}
 _PIECE = 1 << 16

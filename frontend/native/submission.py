@@ -9,9 +9,10 @@ from typing import Any
 from frontend import musicality
 from frontend.catalogue import Catalogue, Model
 from frontend.errors import RequestError
+from frontend.fields import Fields
 from frontend.jobs.job import Upload, Work
 
-from .fields import Fields, read
+from .fields import read
 from .material import Material, choose_material
 
 NEEDS_LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
