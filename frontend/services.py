@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections.abc import AsyncIterator
 from typing import Self
 
 from .audio.spool import sweep
@@ -14,6 +15,7 @@ from .errors import RequestError
 from .jobs.job import Job, Work
 from .jobs.sqlite import SqliteJobStore
 from .jobs.store import JobStore, QueueFull
+from .live import END, Ended, Entry, Live, Queued
 from .settings import Settings
 from .songs.client import SongClient
 from .songs.errors import SongError
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.5
 _REFRESH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
+_LOOK_SECONDS = 1.0
 
 
 class Services:
@@ -37,6 +40,7 @@ class Services:
         self.songs = SongClient(settings.triton_url)
         self.folders = Folders(spool=settings.state / "spool", audio=settings.state / "audio")
         self.uploads = Uploads(settings.state / "uploads")
+        self.live = Live()
         self.catalogue: Catalogue | None = None
 
     async def __aenter__(self) -> Self:
@@ -44,7 +48,8 @@ class Services:
             folder.mkdir(parents=True, exist_ok=True)
         self.uploads.open()
         self.store = await SqliteJobStore.open(self.settings.state / "jobs.sqlite")
-        self.workers = Workers(self.store, self.songs, self.uploads, self.folders, self.settings.lease_seconds)
+        self.workers = Workers(
+            self.store, self.songs, self.uploads, self.folders, self.live, self.settings.lease_seconds)
         await self._sweep()
         self._tasks = [
             asyncio.create_task(self._keep_catalogue(), name="catalogue"),
@@ -80,6 +85,40 @@ class Services:
             raise RequestError(429, "Server busy: queue is full", {"Retry-After": seconds}) from None
         self.workers.wake()
         return job
+
+    async def cancel(self, job_id: str, error: str = "Cancelled", code: str = "cancelled") -> bool:
+        """End a job that waits or runs: it has failed at once, and its song ends within one step.
+
+        False: there is no such job, or it had ended already.
+        """
+        job = await self.store.cancel(job_id, error, code)
+        if job is None:
+            return False
+        self.workers.drop(job_id)
+        self.live.end(job_id)
+        await self.uploads.discard(job.work.uploads.values())
+        return True
+
+    async def follow(self, job_id: str, after: str = "") -> AsyncIterator[Entry]:
+        """What happens to a job from now on, and what is still known of before; `Ended` last.
+
+        `after` is the id of the last entry that the follower has seen. A job that is not there ends the iteration.
+        """
+        with self.live.listen(job_id, after) as listener:
+            position = 0
+            while (job := await self.store.get(job_id)) is not None:
+                news = listener.take()
+                for entry in news:
+                    yield entry
+                if job.state.is_final:
+                    yield Entry(END, Ended(job))
+                    return
+                if not news and job.position not in (0, position):
+                    yield Entry("", Queued(job.position))
+                position = job.position
+                while news := await listener.more(_LOOK_SECONDS):
+                    for entry in news:
+                        yield entry
 
     async def average_seconds(self) -> float:
         """Mean run time of recent jobs; the configured guess before the first."""

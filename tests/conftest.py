@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -20,6 +20,9 @@ from embedded import orphans, shm, stack_file
 from embedded.identity import Identity
 from embedded.stack_file import StackFile
 from frontend.settings import TABLE
+
+if TYPE_CHECKING:
+    from tests.scripted import Scripted
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 280.0  # the first start after a clone exports the embedded checkpoint
@@ -117,6 +120,17 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack
         each.stop()
         orphans.reap(Identity.of(each.state))  # of a test that failed after it had killed a launcher
         shm.clean(each.shm_prefix)
+
+
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripted]:
+    """A Triton whose pipeline does what captions say; see tests/scripted.py."""
+    from tests.scripted import Scripted, make
+
+    folder = tmp_path_factory.mktemp("scripted")
+    running = start(folder / "stack", make(folder), frontend=False)
+    yield Scripted(running.triton_grpc, next((folder / "repository").rglob("model.py")).parent)
+    assert running.stop() == 0, running.output
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The contract of a job store: queue order and bound, leases, fencing, attempts, durability."""
+"""The contract of a job store: queue order and bound, leases, fencing, attempts, cancelling, durability."""
 
 # mypy: allow-untyped-calls
 
@@ -78,6 +78,44 @@ async def test_failure_is_kept(store):
     failed = await store.get(job.id)
     assert (failed.state, failed.error, failed.error_code, failed.result) == (
         State.FAILED, "no such luck", "unlucky", None)
+
+
+async def test_a_waiting_job_is_cancelled_and_the_others_move_up(store, clock):
+    jobs = await submit(store, 3)
+    clock.now += 1
+    ended = await store.cancel(jobs[1].id, "Cancelled", "cancelled")
+    assert ended == await store.get(jobs[1].id)
+    assert (ended.state, ended.error, ended.error_code, ended.started_at, ended.finished_at, ended.position) == (
+        State.FAILED, "Cancelled", "cancelled", None, clock.now, 0)
+    assert [(await store.get(job.id)).position for job in jobs] == [1, 0, 2]
+    assert [(await store.claim("w", 30)).job.id for _ in range(2)] == [jobs[0].id, jobs[2].id]
+    assert await store.claim("w", 30) is None
+
+
+async def test_a_running_job_is_cancelled_and_its_worker_changes_nothing(store, clock):
+    [job] = await submit(store)
+    claim = await store.claim("w", 30)
+    clock.now += 100
+    ended = await store.cancel(job.id, "too late", "expired")
+    assert (ended.state, ended.error, ended.error_code) == (State.FAILED, "too late", "expired")
+    for late in (store.finish(claim, {}, FILES), store.progress(claim, Progress("decode", 1, 2)),
+                 store.renew(claim, 30), store.release(claim)):
+        with pytest.raises(LeaseLost):
+            await late
+    assert await store.get(job.id) == ended
+    assert await store.release_all("w") == 0
+    assert await store.claim("w", 30) is None
+    assert (await store.stats(50)).average_seconds is None, "it says nothing of how long a job takes"
+
+
+async def test_what_has_ended_cannot_be_cancelled(store):
+    jobs = await submit(store, 2)
+    await store.finish(await store.claim("w", 30), {}, ())
+    await store.fail(await store.claim("w", 30), "no", "no")
+    before = [await store.get(job.id) for job in jobs]
+    for job_id in (*(job.id for job in jobs), "no such id"):
+        assert await store.cancel(job_id, "Cancelled", "cancelled") is None
+    assert [await store.get(job.id) for job in jobs] == before
 
 
 async def test_unknown_job(store):

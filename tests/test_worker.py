@@ -11,6 +11,7 @@ import soundfile
 
 from frontend.jobs.job import State, Work
 from frontend.jobs.sqlite import SqliteJobStore
+from frontend.live import Live
 from frontend.songs.client import SongClient
 from frontend.songs.errors import song_error
 from frontend.uploads import Uploads
@@ -112,7 +113,8 @@ class Frontend:
         self.uploads.open()
         self.store = await SqliteJobStore.open(self.state / "jobs.sqlite")
         self.songs = SongClient(self.url)
-        self.workers = Workers(self.store, self.songs, self.uploads, folders, lease_seconds=10)
+        self.live = Live()
+        self.workers = Workers(self.store, self.songs, self.uploads, folders, self.live, lease_seconds=10)
         self.workers.start(self.count, {})
         return self
 

@@ -49,12 +49,16 @@ class Stopped(Exception):
 
 
 async def write_file(source: Path, target: Path, audio_format: str, factor: float, tags: Tags) -> None:
-    """`encode` off the event loop; cancelling gives the file up at the next block, so that a stop need not wait."""
+    """`encode` off the event loop; cancelling gives the file up at the next block, and returns when it is gone."""
     stop = threading.Event()
+    writing = asyncio.ensure_future(asyncio.to_thread(encode, source, target, audio_format, factor, tags, stop))
     try:
-        await asyncio.to_thread(encode, source, target, audio_format, factor, tags, stop)
-    finally:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
         stop.set()
+        await asyncio.wait((writing,))
+        target.unlink(missing_ok=True)
+        raise
 
 
 def encode(

@@ -52,6 +52,7 @@ MIGRATIONS = (
         job_id TEXT NOT NULL REFERENCES job (id)
     ) STRICT;
     """,
+    "ALTER TABLE job ADD COLUMN was_cancelled INTEGER NOT NULL DEFAULT 0",
 )
 _MOVES = ", ".join(f"('{old}', '{new}')" for old, allowed in TRANSITIONS.items() for new in sorted(allowed))
 _GUARD = f"""
@@ -148,6 +149,18 @@ class SqliteJobStore(JobStore):
             claim, "state = 'failed', finished_at = :now, lease_owner = NULL, error = :error, error_code = :code",
             now=self._clock(), error=error, code=code)
 
+    async def cancel(self, job_id: str, error: str, code: str) -> Job | None:
+        def end() -> Job | None:
+            with self._transaction() as db:
+                row = db.execute(
+                    "UPDATE job SET state = 'failed', finished_at = :now, lease_owner = NULL, was_cancelled = 1,"
+                    " error = :error, error_code = :code WHERE id = :id AND state IN ('queued', 'running')"
+                    " RETURNING *, NULL AS position",
+                    {"now": self._clock(), "error": error, "code": code, "id": job_id}).fetchone()
+            return None if row is None else _job(row)
+
+        return await self._run(end)
+
     async def release(self, claim: Claim, *, delay: float = 0.0, forgive: bool = False) -> None:
         await self._write(
             claim, "state = 'queued', started_at = NULL, lease_owner = NULL, progress = NULL, not_before = :later,"
@@ -167,7 +180,8 @@ class SqliteJobStore(JobStore):
             return Stats(*self._db.execute(
                 "SELECT (SELECT count(*) FROM job WHERE state = 'queued'), (SELECT count(*) FROM job WHERE state ="
                 " 'running'), (SELECT avg(seconds) FROM (SELECT finished_at - started_at AS seconds FROM job WHERE"
-                " started_at IS NOT NULL AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?))",
+                " started_at IS NOT NULL AND finished_at IS NOT NULL AND NOT was_cancelled"
+                " ORDER BY finished_at DESC LIMIT ?))",
                 (window,)).fetchone())
 
         return await self._run(read)
@@ -227,7 +241,7 @@ class SqliteJobStore(JobStore):
 def _work(text: str) -> Work:
     work = json.loads(text)
     uploads = {name: Upload(**upload) for name, upload in work.get("uploads", {}).items()}
-    return Work(work["song"], work["audio_format"], tuple(work["notes"]), uploads)
+    return Work(work["song"], work["audio_format"], tuple(work["notes"]), uploads, work.get("api", "native"))
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -23,7 +23,10 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Stats:
-    """Jobs that wait and run, and the mean run time of recent jobs in seconds (None before the first has finished)."""
+    """Jobs that wait and run, and the mean run time of recent jobs in seconds (None before the first has finished).
+
+    Jobs that were cancelled say nothing of how long one takes.
+    """
 
     queued: int
     running: int
@@ -62,6 +65,12 @@ class JobStore(Protocol):
 
     async def fail(self, claim: Claim, error: str, code: str) -> None:
         """Fail with one line of text and a short code."""
+
+    async def cancel(self, job_id: str, error: str, code: str) -> Job | None:
+        """End a job that waits or runs: it fails, and its worker's claim no longer holds.
+
+        Returns the job as it is then; None when there is no such job, or it had ended already.
+        """
 
     async def release(self, claim: Claim, *, delay: float = 0.0, forgive: bool = False) -> None:
         """Give the job back to its place in the queue, for no earlier than `delay` seconds from now.

@@ -19,8 +19,15 @@ class Metadata:
 
 
 @dataclass(frozen=True)
+class Planning:
+    """What the LM writes, as it writes it: `text` continues what came before."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Step:
-    """`done` of `total` in a phase: condition, denoise, decode."""
+    """`done` of `total` in a phase such as "denoise"."""
 
     phase: str
     done: int
@@ -54,7 +61,7 @@ class Done:
     keeps_level: bool = False
 
 
-SongEvent = Metadata | Step | Audio | Done
+SongEvent = Metadata | Planning | Step | Audio | Done
 
 
 def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
@@ -63,6 +70,8 @@ def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
     match event["type"]:
         case "metadata":
             return Metadata({name: value for name, value in event.items() if name != "type"})
+        case "planning":
+            return Planning(event["text"])
         case "progress":
             return Step(event["phase"], event["done"], event["total"])
         case "audio":
