@@ -32,11 +32,17 @@ def submission(
 
     Errors: RequestError 400 naming the field that cannot be served.
     """
-    fields = read(body)
+    return work_of(read(body), body, catalogue, uploads or {}, draw)
+
+
+def work_of(
+    fields: Fields, body: Mapping[str, object], catalogue: Catalogue, uploads: Mapping[str, Upload], draw: Draw
+) -> Work:
+    """`submission` of fields that were read already; of `body` only files count that are no uploads."""
     model = _model(fields, catalogue)
     _refuse_task(fields, model, catalogue)
     _check_ranges(fields, model)
-    material = choose_material(fields, body, uploads or {})
+    material = choose_material(fields, body, uploads)
     _refuse_unbuilt(fields, material)
     if not (fields["caption"].strip() or fields["lyrics"].strip() or material.follows_something):
         raise RequestError(400, "caption: give a caption or lyrics; both are empty")
