@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -21,16 +22,20 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] |
     return Response(body, status, content_type="application/json", headers=dict(headers or {}))
 
 
-def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    return json_response({"detail": detail}, status, headers)
+def detail_body(status: int, detail: str) -> dict[str, Any]:
+    """The documented body of an error."""
+    return {"detail": detail}
 
 
-def new_app(name: str) -> Quart:
+def new_app(name: str, error_body: Callable[[int, str], dict[str, Any]] = detail_body) -> Quart:
     """A Quart app with our error answers, whose handlers read bodies with frontend.paced, each with its own limit."""
     app = Quart(name, static_folder=None)
     app.request_class, app.asgi_http_class = PacedRequest, PacedConnection
     app.config["MAX_CONTENT_LENGTH"] = None
     app.url_map.merge_slashes = False  # a redirect is no answer that a client of these APIs expects
+
+    def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+        return json_response(error_body(status, detail), status, headers)
 
     async def refused(error: RequestError) -> Response:
         return error_response(error.status, error.detail, error.headers)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
@@ -106,6 +106,12 @@ class Intake:
         path = self._files[field] = self._folder / uuid.uuid4().hex
         self._sinks.append(sink := Sink(path))
         return sink
+
+    async def settle(self, wanted: Mapping[str, str]) -> None:
+        """Give the files of `wanted` their fields, by what they were received as; the others are deleted."""
+        kept = {field: self._files[name] for field, name in wanted.items()}
+        await asyncio.to_thread(_unlink, [path for path in self._files.values() if path not in kept.values()])
+        self._files = kept
 
     async def measure(self) -> dict[str, Upload]:
         """What was received, by field; 400 naming the field of a file that cannot be used."""
