@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 
 from quart import Quart, request
 
@@ -35,20 +34,3 @@ def guard(app: Quart, key: str | None) -> None:
         raise RequestError(401, detail, {"WWW-Authenticate": "Bearer"})
 
     app.before_request(ask)
-
-
-def warning(host: str, key: str | None, host_setting: str, key_setting: str) -> str | None:
-    """A line for the log when an API is open to other machines and asks nobody for a key."""
-    if key or _is_loopback(host):
-        return None
-    return (f"ANYBODY WHO REACHES {host} MAY USE THIS API: {host_setting} opens it to other machines "
-            f"and {key_setting} is not set")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

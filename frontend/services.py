@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Self
 
 from .audio.spool import sweep
@@ -99,7 +99,7 @@ class Services:
         await self.uploads.discard(job.work.uploads.values())
         return True
 
-    async def follow(self, job_id: str, after: str = "") -> AsyncIterator[Entry]:
+    async def follow(self, job_id: str, after: str = "") -> AsyncGenerator[Entry, None]:
         """What happens to a job from now on, and what is still known of before; `Ended` last.
 
         `after` is the id of the last entry that the follower has seen. A job that is not there ends the iteration.

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from . import exposure
+
 Kind = Literal["text", "whole", "number", "path", "choice"]
 
 
@@ -98,6 +100,9 @@ TABLE: tuple[Setting, ...] = (
             choices=("auto", "cpu", "cuda")),
     Setting("host", "ACESTEP_API_HOST", "text", "127.0.0.1", "Address that the native API listens on."),
     _port("port", "ACESTEP_API_PORT", 8001, "Port of the native API."),
+    Setting("native_api_key", "ACESTEP_API_KEY", "text", None,
+            "Key of the native API, asked of every request but `/health`, `/livez` and `/readyz` (`Authorization: "
+            "Bearer`); with it there is a list of jobs. Unset: `--api-key`, else no key."),
     Setting("chat_host", "OPENROUTER_HOST", "text", "127.0.0.1",
             "Address that the OpenRouter-compatible API listens on."),
     _port("chat_port", "OPENROUTER_PORT", 8002, "Port of the OpenRouter-compatible API."),
@@ -148,15 +153,11 @@ HINTS: tuple[Hint, ...] = (
     Hint("ACESTEP_LM_DEVICE", _NO_LM),
     Hint("ACESTEP_API_WORKERS", "songs in flight are ACESTEP_QUEUE_WORKERS; no thread waits for one"),
 )
-# Who sets one of these expects a closed door: an open one must not start instead.
-REFUSED: tuple[Hint, ...] = (
-    Hint("ACESTEP_API_KEY", "keys are not built yet, and without one everybody who reaches the API may use it"),
-)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One process's settings, checked; fields are the table's attributes, `warnings` one line per hint that was set."""
+    """One process's settings, checked: the table's attributes, and `warnings`, a line for each hint and open door."""
 
     checkpoints: Path | None
     model: str | None
@@ -167,6 +168,7 @@ class Settings:
     device: str
     host: str
     port: int
+    native_api_key: str | None
     chat_host: str
     chat_port: int
     api_key: str | None
@@ -209,13 +211,17 @@ def resolve(flags: Mapping[str, str | None], env: Mapping[str, str], dotenv: Map
         values["triton_url"] = f"127.0.0.1:{values['triton_grpc_port']}"
     if values["checkpoints"] is None and values["model"] is not None:
         values["checkpoints"] = Path("checkpoints")
-    for hint in REFUSED:
-        if env.get(hint.name) or dotenv.get(hint.name):
-            raise SettingsError(f"{hint.name}: {hint.why}; unset it to start all the same")
+    if values["native_api_key"] is None:
+        # Whoever gives the command a key expects every door to be closed.
+        values["native_api_key"] = (flags.get("api_key") or "").strip() or None
     warnings = tuple(
         f"{hint.name} does nothing here: {hint.why}" for hint in HINTS if env.get(hint.name) or dotenv.get(hint.name)
     )
-    return Settings(**values, warnings=warnings)
+    doors = (
+        exposure.warning(values["host"], values["native_api_key"], "ACESTEP_API_HOST", "ACESTEP_API_KEY"),
+        exposure.warning(values["chat_host"], values["api_key"], "OPENROUTER_HOST", "OPENROUTER_API_KEY"),
+    )
+    return Settings(**values, warnings=(*warnings, *filter(None, doors)))
 
 
 def _find(
@@ -287,8 +293,6 @@ def docs() -> str:
     lines += ["", "## Accepted without effect", "", "Setting one of these prints a warning with the reason.", "",
               "| variable | why it does nothing here |", "| --- | --- |"]
     lines += [f"| `{hint.name}` | {hint.why} |" for hint in HINTS]
-    lines += ["", "## Refused", "", "With one of these set nothing starts.", "", "| variable | why |", "| --- | --- |"]
-    lines += [f"| `{hint.name}` | {hint.why} |" for hint in REFUSED]
     return "\n".join(lines) + "\n"
 
 

@@ -85,10 +85,13 @@ def test_an_empty_key_is_none():
     assert settings(env={"OPENROUTER_API_KEY": " "}).api_key is None
 
 
-def test_a_key_that_would_not_be_asked_for_stops_the_start():
-    with pytest.raises(SettingsError, match="ACESTEP_API_KEY: keys are not built yet"):
-        settings(env={"ACESTEP_API_KEY": "secret"})
-    assert settings(env={"ACESTEP_API_KEY": ""}).warnings == ()
+def test_a_key_on_the_command_line_closes_both_apis():
+    both = settings(["--api-key", "secret"])
+    assert (both.native_api_key, both.api_key) == ("secret", "secret")
+    assert settings(["--api-key", "chat"], {"ACESTEP_API_KEY": "native"}).native_api_key == "native"
+    one = settings(env={"ACESTEP_API_KEY": "native", "OPENROUTER_API_KEY": " "})
+    assert (one.native_api_key, one.api_key) == ("native", None)
+    assert settings(env={"OPENROUTER_API_KEY": "chat"}).native_api_key is None
 
 
 def test_environment_hands_everything_on(tmp_path):

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -103,9 +103,15 @@ class SqliteJobStore(JobStore):
         row = await self._run(lambda: self._db.execute(f"{_JOB} WHERE id = ?", (job_id,)).fetchone())
         return None if row is None else _job(row)
 
-    async def list(self, limit: int) -> Sequence[Job]:
-        rows = await self._run(
-            lambda: self._db.execute(f"{_JOB} ORDER BY seq DESC LIMIT ?", (limit,)).fetchall())
+    async def list(
+        self, limit: int, *, before: str | None = None, states: Collection[State] | None = None
+    ) -> Sequence[Job]:
+        wanted = tuple(State if states is None else states)
+        marks = ", ".join("?" * len(wanted))
+        older = "" if before is None else "AND seq < (SELECT seq FROM job WHERE id = ?)"
+        values = (*wanted, *(() if before is None else (before,)), limit)
+        rows = await self._run(lambda: self._db.execute(
+            f"{_JOB} WHERE state IN ({marks}) {older} ORDER BY seq DESC LIMIT ?", values).fetchall())
         return [_job(row) for row in rows]
 
     async def uploads(self) -> Sequence[Upload]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .job import AudioFile, Claim, Job, Progress, Upload, Work
+from .job import AudioFile, Claim, Job, Progress, State, Upload, Work
 
 
 class QueueFull(Exception):
@@ -42,8 +42,10 @@ class JobStore(Protocol):
     async def get(self, job_id: str) -> Job | None:
         """The job with its place in the queue."""
 
-    async def list(self, limit: int) -> Sequence[Job]:
-        """The newest jobs, newest first."""
+    async def list(
+        self, limit: int, *, before: str | None = None, states: Collection[State] | None = None
+    ) -> Sequence[Job]:
+        """The newest jobs, newest first: those submitted before the job `before`, and in one of `states`."""
 
     async def uploads(self) -> Sequence[Upload]:
         """What jobs that wait or run still need."""

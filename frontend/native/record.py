@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from frontend.jobs.job import Job, State
+from frontend.jobs.job import Job, Progress, State
+from frontend.progress import percent
 
 
 def record(job: Job, average_seconds: float, in_flight: int) -> dict[str, Any]:
@@ -26,6 +27,14 @@ def record(job: Job, average_seconds: float, in_flight: int) -> dict[str, Any]:
         "error": job.error,
         "error_code": job.error_code,
         "progress": _progress(job),
+    }
+
+
+def progress_shown(job: Job, progress: Progress) -> dict[str, Any]:
+    """Where a running job is: its phase, how much of it is done, and how much of the whole song."""
+    return {
+        "phase": progress.phase, "done": progress.done, "total": progress.total,
+        "percent": percent(job.work.song, progress),
     }
 
 
@@ -84,6 +93,4 @@ def _tidy(seconds: float) -> float | int:
 
 
 def _progress(job: Job) -> dict[str, Any] | None:
-    if job.state is not State.RUNNING or job.progress is None:
-        return None
-    return {"phase": job.progress.phase, "done": job.progress.done, "total": job.progress.total}
+    return None if job.state is not State.RUNNING or job.progress is None else progress_shown(job, job.progress)

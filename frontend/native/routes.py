@@ -7,9 +7,11 @@ from quart import Blueprint, Quart, Response, request
 from frontend.answers import json_response, new_app
 from frontend.audio.serve import serve_file
 from frontend.errors import RequestError
+from frontend.keys import guard
 from frontend.services import Services
 
 from .body import BodyLimits, read_body
+from .jobs import jobs
 from .record import record
 from .submission import NEEDS_LM, submission
 
@@ -17,7 +19,9 @@ from .submission import NEEDS_LM, submission
 def create_app(services: Services) -> Quart:
     """The app of the native API's port."""
     app = new_app("native")
+    guard(app, services.settings.native_api_key)
     app.register_blueprint(_native(services))
+    app.register_blueprint(jobs(services))
     app.register_blueprint(_probes(services))
     return app
 
