@@ -12,9 +12,9 @@ from typing import Self
 from .audio.spool import sweep
 from .catalogue import SHARED_TRITON_MODELS, Catalogue
 from .errors import RequestError
-from .jobs.job import Job, Work
+from .jobs.job import Job, Once, Work
 from .jobs.sqlite import SqliteJobStore
-from .jobs.store import JobStore, QueueFull
+from .jobs.store import JobStore, KeyReused, QueueFull
 from .live import END, Ended, Entry, Live, Queued
 from .settings import Settings
 from .songs.client import SongClient
@@ -72,17 +72,26 @@ class Services:
             raise RequestError(503, "Models are not ready yet", {"Retry-After": "5"})
         return self.catalogue
 
-    async def submit(self, work: Work, intake: Intake) -> Job:
-        """Queue a job, keep its uploads and wake a worker; 429 when the queue is full."""
+    async def submit(self, work: Work, intake: Intake, once: Once | None = None) -> Job:
+        """Queue a job, keep its uploads and wake a worker; 429 when the queue is full, 409 for a key used otherwise.
+
+        What was submitted with the same key before is the job of then.
+        """
         await intake.save(work.uploads.values())
         try:
-            job = await self.store.submit(work, self.settings.queue_maxsize)
-        except Exception as error:
+            job = await self.store.submit(work, self.settings.queue_maxsize, once)
+        except QueueFull:
             intake.drop()
-            if not isinstance(error, QueueFull):
-                raise
             seconds = str(max(1, math.ceil(await self.average_seconds())))
             raise RequestError(429, "Server busy: queue is full", {"Retry-After": seconds}) from None
+        except KeyReused:
+            intake.drop()
+            raise RequestError(409, "Idempotency-Key: was used with another request") from None
+        except Exception:
+            intake.drop()
+            raise
+        if job.work.uploads != work.uploads:  # an earlier job, with files of its own
+            intake.drop()
         self.workers.wake()
         return job
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import threading
 import time
@@ -117,6 +118,10 @@ class Intake:
         """What was received, by field; 400 naming the field of a file that cannot be used."""
         return {field: Upload(path.name, await self._measure(field, path)) for field, path in self._files.items()}
 
+    async def digests(self) -> dict[str, str]:
+        """SHA-256 of what was received, by field."""
+        return {field: await asyncio.to_thread(_digest, path) for field, path in sorted(self._files.items())}
+
     async def save(self, uploads: Iterable[Upload]) -> None:
         """Put these files on disk for good: after this they survive a power cut, and the context."""
         names = frozenset(upload.file for upload in uploads)
@@ -169,6 +174,11 @@ class Sink:
     async def _flush(self) -> None:
         block, self._pending = self._pending, bytearray()
         await asyncio.to_thread(self._file.write, block)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unlink(paths: Iterable[Path]) -> None:

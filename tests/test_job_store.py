@@ -1,4 +1,4 @@
-"""The contract of a job store: queue order and bound, leases, fencing, attempts, cancelling, durability."""
+"""The contract of a job store: queue order and bound, leases, fencing, attempts, cancelling, keys, durability."""
 
 # mypy: allow-untyped-calls
 
@@ -10,9 +10,19 @@ from dataclasses import replace
 
 import pytest
 
-from frontend.jobs.job import MAX_ATTEMPTS, MAX_CLAIMS, TRANSITIONS, AudioFile, Progress, State, Work, is_tried_again
+from frontend.jobs.job import (
+    MAX_ATTEMPTS,
+    MAX_CLAIMS,
+    TRANSITIONS,
+    AudioFile,
+    Once,
+    Progress,
+    State,
+    Work,
+    is_tried_again,
+)
 from frontend.jobs.sqlite import SqliteJobStore
-from frontend.jobs.store import LeaseLost, QueueFull, StoreError
+from frontend.jobs.store import KeyReused, LeaseLost, QueueFull, StoreError
 
 WORK = Work({"caption": "música 🎵", "lyrics": "a\x00b", "seeds": [1, 2]}, "mp3", ("a note",))
 FILES = (AudioFile("/audio/one.mp3", "one.mp3", "mp3"), AudioFile("/audio/two.mp3", "two.mp3", "mp3"))
@@ -116,6 +126,29 @@ async def test_what_has_ended_cannot_be_cancelled(store):
     for job_id in (*(job.id for job in jobs), "no such id"):
         assert await store.cancel(job_id, "Cancelled", "cancelled") is None
     assert [await store.get(job.id) for job in jobs] == before
+
+
+async def test_a_key_gives_the_same_job_and_is_durable(open_store):
+    store = await open_store()
+    once = Once("my key", "digest")
+    job = await store.submit(WORK, 1, once)
+    assert await store.submit(replace(WORK, audio_format="wav"), 1, once) == job, "also when the queue is full"
+    with pytest.raises(KeyReused):
+        await store.submit(WORK, 100, Once("my key", "another"))
+    other = await store.submit(WORK, 100, Once("My key", "digest"))
+    assert other.id != job.id
+    await store.finish(await store.claim("w", 30), {}, ())
+    await store.close()
+    again = await open_store()
+    assert (await again.submit(WORK, 100, once)).state is State.SUCCEEDED
+    assert len(await again.list(10)) == 2
+
+
+async def test_equal_keys_at_the_same_time_are_one_job(open_store):
+    stores = [await open_store() for _ in range(3)]
+    jobs = await asyncio.gather(*(store.submit(WORK, 100, Once("k", "d")) for _ in range(5) for store in stores))
+    assert len({job.id for job in jobs}) == 1
+    assert (await stores[0].stats(1)).queued == 1
 
 
 async def test_unknown_job(store):

@@ -57,6 +57,14 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Once:
+    """A client's own name of a submission, and the digest of what it submitted: the same again gives the same job."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """Where a running job is: `done` of `total` in a phase such as "denoise"."""
 

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Progress, State, Upload, Work
-from .store import JobStore, LeaseLost, QueueFull, Stats, StoreError
+from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Once, Progress, State, Upload, Work
+from .store import JobStore, KeyReused, LeaseLost, QueueFull, Stats, StoreError
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -53,6 +53,11 @@ MIGRATIONS = (
     ) STRICT;
     """,
     "ALTER TABLE job ADD COLUMN was_cancelled INTEGER NOT NULL DEFAULT 0",
+    """
+    ALTER TABLE job ADD COLUMN once_key TEXT;
+    ALTER TABLE job ADD COLUMN once_digest TEXT;
+    CREATE UNIQUE INDEX job_by_once ON job (once_key) WHERE once_key IS NOT NULL;
+    """,
 )
 _MOVES = ", ".join(f"('{old}', '{new}')" for old, allowed in TRANSITIONS.items() for new in sorted(allowed))
 _GUARD = f"""
@@ -85,16 +90,22 @@ class SqliteJobStore(JobStore):
             raise StoreError(f"{path}: {error}") from None
         return store
 
-    async def submit(self, work: Work, limit: int) -> Job:
+    async def submit(self, work: Work, limit: int, once: Once | None = None) -> Job:
         job_id = str(uuid.uuid4())
 
         def insert() -> Job:
             with self._transaction() as db:
+                if once is not None and (row := db.execute(f"{_JOB} WHERE once_key = ?", (once.key,)).fetchone()):
+                    if row["once_digest"] != once.digest:
+                        raise KeyReused
+                    return _job(row)
                 (waiting,) = db.execute("SELECT count(*) FROM job WHERE state = 'queued'").fetchone()
                 if waiting >= limit:
                     raise QueueFull
-                db.execute("INSERT INTO job (id, state, work, created_at) VALUES (?, 'queued', ?, ?)",
-                           (job_id, _to_json(asdict(work)), self._clock()))
+                names = (None, None) if once is None else (once.key, once.digest)
+                db.execute(
+                    "INSERT INTO job (id, state, work, created_at, once_key, once_digest)"
+                    " VALUES (?, 'queued', ?, ?, ?, ?)", (job_id, _to_json(asdict(work)), self._clock(), *names))
                 return _job(db.execute(f"{_JOB} WHERE id = ?", (job_id,)).fetchone())
 
         return await self._run(insert)

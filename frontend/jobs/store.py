@@ -6,11 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .job import AudioFile, Claim, Job, Progress, State, Upload, Work
+from .job import AudioFile, Claim, Job, Once, Progress, State, Upload, Work
 
 
 class QueueFull(Exception):
     """As many jobs wait as may wait."""
+
+
+class KeyReused(Exception):
+    """The key belongs to another submission."""
 
 
 class StoreError(Exception):
@@ -36,8 +40,11 @@ class Stats:
 class JobStore(Protocol):
     """Jobs that survive the process. Every write with a claim raises LeaseLost when the claim no longer holds."""
 
-    async def submit(self, work: Work, limit: int) -> Job:
-        """Queue a new job, unless `limit` jobs wait already (QueueFull); atomic."""
+    async def submit(self, work: Work, limit: int, once: Once | None = None) -> Job:
+        """Queue a new job, unless `limit` jobs wait already (QueueFull); atomic.
+
+        With a key that a job has, that job is the answer, whatever its state (KeyReused if its digest is another).
+        """
 
     async def get(self, job_id: str) -> Job | None:
         """The job with its place in the queue."""

@@ -8,6 +8,7 @@ from frontend.answers import json_response, new_app
 from frontend.audio.serve import serve_file
 from frontend.errors import RequestError
 from frontend.keys import guard
+from frontend.once import read_once
 from frontend.services import Services
 
 from .body import BodyLimits, read_body
@@ -35,7 +36,8 @@ def _native(services: Services) -> Blueprint:
         catalogue = services.require_catalogue()
         async with services.uploads.intake() as intake:
             body = await read_body(request, limits, intake)
-            job = await services.submit(submission(body, catalogue, await intake.measure()), intake)
+            once = await read_once(request, body, intake)
+            job = await services.submit(submission(body, catalogue, await intake.measure()), intake, once)
         return json_response({"job_id": job.id, "status": str(job.state), "queue_position": job.position})
 
     @routes.post("/v1/music/random")
