@@ -13,9 +13,11 @@ from .audio.spool import sweep
 from .catalogue import SHARED_TRITON_MODELS, Catalogue
 from .errors import RequestError
 from .jobs.job import Job, Once, Work
+from .jobs.measured import MeasuredJobStore
 from .jobs.sqlite import SqliteJobStore
 from .jobs.store import JobStore, KeyReused, QueueFull
 from .live import END, Ended, Entry, Live, Queued
+from .metrics import Meter
 from .settings import Settings
 from .songs.client import SongClient
 from .songs.errors import SongError
@@ -41,13 +43,15 @@ class Services:
         self.folders = Folders(spool=settings.state / "spool", audio=settings.state / "audio")
         self.uploads = Uploads(settings.state / "uploads")
         self.live = Live()
+        self.meter = Meter()
         self.catalogue: Catalogue | None = None
 
     async def __aenter__(self) -> Self:
         for folder in (self.folders.spool, self.folders.audio):
             folder.mkdir(parents=True, exist_ok=True)
         self.uploads.open()
-        self.store = await SqliteJobStore.open(self.settings.state / "jobs.sqlite")
+        store = await SqliteJobStore.open(self.settings.state / "jobs.sqlite")
+        self.store = MeasuredJobStore(store, self.meter)
         self.workers = Workers(
             self.store, self.songs, self.uploads, self.folders, self.live, self.settings.lease_seconds)
         await self._sweep()

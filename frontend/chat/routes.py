@@ -8,6 +8,7 @@ from frontend.answers import json_response, new_app
 from frontend.keys import guard
 from frontend.paced import chunks
 from frontend.services import Services
+from frontend.watch import watch
 
 from .body import name_audio, read_body
 from .errors import error_body
@@ -24,6 +25,7 @@ from .tether import Tether
 def create_app(services: Services) -> Quart:
     """The app of the OpenRouter-compatible API's port."""
     app = new_app("chat", error_body)
+    watch(app, services.meter)
     guard(app, services.settings.api_key)
     tether = Tether(services)
     app.after_serving(tether.settle)

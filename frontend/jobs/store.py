@@ -29,12 +29,14 @@ class LeaseLost(Exception):
 class Stats:
     """Jobs that wait and run, and the mean run time of recent jobs in seconds (None before the first has finished).
 
-    Jobs that were cancelled say nothing of how long one takes.
+    Jobs that were cancelled say nothing of how long one takes. `oldest` is when the first of those that wait was
+    submitted, in Unix seconds.
     """
 
     queued: int
     running: int
     average_seconds: float | None
+    oldest: float | None = None
 
 
 class JobStore(Protocol):

@@ -10,9 +10,11 @@ from frontend.errors import RequestError
 from frontend.keys import guard
 from frontend.once import read_once
 from frontend.services import Services
+from frontend.watch import watch
 
 from .body import BodyLimits, read_body
 from .jobs import jobs
+from .metrics import metrics
 from .record import record
 from .submission import NEEDS_LM, submission
 
@@ -20,9 +22,11 @@ from .submission import NEEDS_LM, submission
 def create_app(services: Services) -> Quart:
     """The app of the native API's port."""
     app = new_app("native")
+    watch(app, services.meter)
     guard(app, services.settings.native_api_key)
     app.register_blueprint(_native(services))
     app.register_blueprint(jobs(services))
+    app.register_blueprint(metrics(services))
     app.register_blueprint(_probes(services))
     return app
 
