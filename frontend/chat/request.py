@@ -46,8 +46,12 @@ def chat_work(
     said = wish.prompt or wish.lyrics or wish.query
     if not (said or uploads or fields["audio_code_string"] or fields["sample_mode"]):
         raise RequestError(400, NO_INPUT)
-    if wish.query and catalogue.lm is None:
+    if catalogue.lm is None and fields["sample_mode"]:
+        raise RequestError(400, f"{fields.called('sample_mode')}: {NEEDS_LM}")
+    if catalogue.lm is None and wish.query:
         raise RequestError(400, f"messages: natural language {NEEDS_LM}; use <prompt> and <lyrics> tags")
+    if fields["task_type"] != "text2music" and "src_audio" not in uploads and not fields["audio_code_string"]:
+        raise RequestError(400, f"messages: {fields['task_type']} needs the song that it follows, as input_audio")
     work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw)
     own = {
         "instrumental": is_instrumental(fields, wish), "use_format": "try" if fields["use_format"] else "off",
