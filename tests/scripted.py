@@ -41,6 +41,10 @@ async def answer(request):
         return say(sender, {"type": "done", "instance": INSTANCE}, flags=FINAL)
     if body["kind"] == "describe":
         return fail(sender, 503)
+    if body["kind"] == "format":
+        metadata = {name: body[name] for name in KEYS} | {"caption": f"better {body['caption']}", "bpm": 101}
+        say(sender, {"type": "planning", "text": "caption: "})
+        return say(sender, {"type": "done", "metadata": metadata, "lm": None, "notes": []}, flags=FINAL)
     try:
         await sing(sender, body, song_id)
     except Cancelled:

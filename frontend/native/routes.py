@@ -8,15 +8,16 @@ from frontend.answers import json_response, new_app
 from frontend.audio.serve import serve_file
 from frontend.errors import RequestError
 from frontend.keys import guard
-from frontend.once import read_once
 from frontend.services import Services
 from frontend.watch import watch
 
-from .body import BodyLimits, read_body
+from .accept import accept
+from .fields import read
 from .jobs import jobs
 from .metrics import metrics
 from .record import record
-from .submission import NEEDS_LM, submission
+from .submission import NEEDS_LM
+from .tasks import tasks
 
 
 def create_app(services: Services) -> Quart:
@@ -26,6 +27,7 @@ def create_app(services: Services) -> Quart:
     guard(app, services.settings.native_api_key)
     app.register_blueprint(_native(services))
     app.register_blueprint(jobs(services))
+    app.register_blueprint(tasks(services))
     app.register_blueprint(metrics(services))
     app.register_blueprint(_probes(services))
     return app
@@ -33,15 +35,10 @@ def create_app(services: Services) -> Quart:
 
 def _native(services: Services) -> Blueprint:
     routes = Blueprint("native", __name__)
-    limits = BodyLimits(services.settings.max_json_mb << 20, services.settings.max_upload_mb << 20)
 
     @routes.post("/v1/music/generate")
     async def generate() -> Response:
-        catalogue = services.require_catalogue()
-        async with services.uploads.intake() as intake:
-            body = await read_body(request, limits, intake)
-            once = await read_once(request, body, intake)
-            job = await services.submit(submission(body, catalogue, await intake.measure()), intake, once)
+        job = await accept(request, services, read)
         return json_response({"job_id": job.id, "status": str(job.state), "queue_position": job.position})
 
     @routes.post("/v1/music/random")

@@ -56,6 +56,19 @@ class SongClient:
                     return
         raise SongError(500, "the song pipeline ended the stream early")
 
+    async def write(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The metadata that the LM writes for a request that is no song; cancelling gives it up."""
+        instance = await self._instance()
+        async with (
+            aclosing(self._stream(request, "", {})) as responses,
+            aclosing(self._watched(responses, instance)) as watched,
+        ):
+            async for text, _ in watched:
+                event = json.loads(text)
+                if event["type"] == "done":
+                    return dict(event["metadata"])
+        raise SongError(500, "the song pipeline ended the stream early")
+
     async def describe(self, timeout: float = _ANSWER_SECONDS) -> dict[str, Any]:
         """The pipeline's `describe` event."""
         return await self._ask("describe", timeout)
