@@ -8,6 +8,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VENV := .venv
 PY := $(VENV)/bin/python
 PERF := build/tools/perf_analyzer/perf_analyzer
+NODE_SDK := build/tools/openai-node/node_modules/openai/package.json
 LOCK := $(shell cksum < requirements.lock | cut -d' ' -f1)
 
 # The stamp carries what the environment was made of: the lock's checksum, not its time, and the interpreter's version.
@@ -75,7 +76,7 @@ song: $(READY) ## make song PROMPT="soft piano" [LYRICS= DURATION=30 FORMAT=mp3 
 export: $(READY) ## checkpoint to Triton repository, without starting anything
 	@$(PY) -m embedded export
 
-tools: $(PERF) ## NVIDIA's perf_analyzer, in build/tools
+tools: $(PERF) $(NODE_SDK) ## NVIDIA's perf_analyzer and OpenAI's SDK for Node, in build/tools
 
 # The last client wheel that carries the binary; the two libraries it misses are the server's own.
 $(PERF): | $(READY)
@@ -85,10 +86,15 @@ $(PERF): | $(READY)
 	  && ln -sf "$$libraries"/libb64-*.so.0d libb64.so.0d && ln -sf "$$libraries"/libcudart-*.so.12.* libcudart.so.12 \
 	  && ln -sf ../tritonclient/bin/perf_analyzer $(@F)
 
-test: $(READY) $(PERF) ## all tests but the long counts; may run beside a running stack
+# The last SDK for Node 20. The tests that need it say so when it is not there.
+$(NODE_SDK):
+	@npm install --silent --no-audit --no-fund --prefix build/tools/openai-node openai@6.49.0 \
+	  || echo 'tools: npm could not install the OpenAI SDK for Node' >&2
+
+test: $(READY) $(PERF) $(NODE_SDK) ## all tests but the long counts; may run beside a running stack
 	@$(PY) -m pytest -m "not slow"
 
-test-slow: $(READY) $(PERF) ## the long counts
+test-slow: $(READY) $(PERF) $(NODE_SDK) ## the long counts
 	@$(PY) -m pytest -m slow
 
 lint: $(READY) ## ruff and mypy

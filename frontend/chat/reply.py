@@ -60,14 +60,21 @@ def completion(reply: Completion, content: str, files: Sequence[SongFile], count
 
 
 async def spliced(text: str, files: Sequence[SongFile]) -> AsyncIterator[bytes]:
-    """`text` with every file's base64 in the place of its mark, a block at a time: no song is ever whole in memory."""
+    """`text` with every file's base64 in the place of its mark, in large pieces: no song is ever whole in memory.
+
+    A short text is one piece, for clients that take what they read at a time for an event.
+    """
+    piece = bytearray()
     for file in files:
         before, _, text = text.partition(file.mark)
-        yield before.encode()
+        piece += before.encode()
         with await asyncio.to_thread(file.path.open, "rb") as source:
             while block := await asyncio.to_thread(source.read, _BLOCK):
-                yield base64.b64encode(block)
-    yield text.encode()
+                piece += base64.b64encode(block)
+                if len(piece) >= _BLOCK:
+                    yield bytes(piece)
+                    piece.clear()
+    yield bytes(piece) + text.encode()
 
 
 def content(result: Mapping[str, Any]) -> str:
