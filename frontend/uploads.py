@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -14,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
-from .audio.decode import FORMATS, Floats, Stopped, UnreadableAudio, load, measure
+from .audio.decode import FORMATS, Floats, UnreadableAudio
+from .audio.sandbox import Sandbox, Stopped
 from .errors import RequestError
 from .jobs.job import Upload
 
@@ -29,7 +29,7 @@ class Uploads:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stop = threading.Event()
+        self._sandbox = Sandbox()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     def open(self) -> None:
@@ -38,7 +38,7 @@ class Uploads:
 
     def close(self) -> None:
         """Give up what is being decoded."""
-        self._stop.set()
+        self._sandbox.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def intake(self) -> Intake:
@@ -47,14 +47,14 @@ class Uploads:
 
     async def measure(self, path: Path) -> int:
         """Samples at 48 kHz in a file. Errors: UnreadableAudio."""
-        return await self._run(lambda: measure(path, self._stop))
+        return await self._run(lambda: self._sandbox.measure(path))
 
     async def load(self, upload: Upload) -> Floats:
         """The samples [2, n] of an upload. Errors: UnreadableAudio, also when the file is gone."""
         path = self._folder / upload.file
         if not path.exists():
             raise UnreadableAudio("is gone from the server's disk")
-        return await self._run(lambda: load(path, upload.samples, self._stop))
+        return await self._run(lambda: self._sandbox.load(path, upload.samples))
 
     async def discard(self, uploads: Iterable[Upload]) -> None:
         """Delete the files."""

@@ -15,9 +15,8 @@ import numpy.typing as npt
 import soundfile
 
 from .id3 import id3
-from .spool import CHANNELS
+from .pcm import CHANNELS, SAMPLE_RATE
 
-SAMPLE_RATE = 48_000
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
 CONTENT_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
 _MP3_SCALE = 0.97  # what LAME's preset for 192 kbit/s multiplies the samples with

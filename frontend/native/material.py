@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from frontend.audio.decode import FORMATS, MAX_SECONDS
-from frontend.audio.encode import SAMPLE_RATE
+from frontend.audio.pcm import SAMPLE_RATE
 from frontend.errors import RequestError
 from frontend.fields import Fields, camel
 from frontend.jobs.job import Upload
