@@ -62,11 +62,12 @@ async def run(settings: Settings) -> None:
     except SettingsError:
         native.close()
         raise
-    stop = asyncio.Event()
+    services = Services(settings)
+    stop = services.stopping
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Services(settings) as services, asyncio.TaskGroup() as listeners:
+    async with services, asyncio.TaskGroup() as listeners:
         listeners.create_task(serve_app(routes.create_app(services), native, stop))
         listeners.create_task(serve_app(chat_routes.create_app(services), openrouter, stop))
 

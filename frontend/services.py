@@ -45,6 +45,7 @@ class Services:
         self.live = Live()
         self.meter = Meter()
         self.catalogue: Catalogue | None = None
+        self.stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         for folder in (self.folders.spool, self.folders.audio):
@@ -115,11 +116,12 @@ class Services:
     async def follow(self, job_id: str, after: str = "") -> AsyncGenerator[Entry, None]:
         """What happens to a job from now on, and what is still known of before; `Ended` last.
 
-        `after` is the id of the last entry that the follower has seen. A job that is not there ends the iteration.
+        `after` is the id of the last entry that the follower has seen. A job that is not there ends the iteration, and
+        so does `stopping`.
         """
         with self.live.listen(job_id, after) as listener:
             position = 0
-            while (job := await self.store.get(job_id)) is not None:
+            while not self.stopping.is_set() and (job := await self.store.get(job_id)) is not None:
                 news = listener.take()
                 for entry in news:
                     yield entry

@@ -174,7 +174,7 @@ def test_openai_python_stream_helper(sdk):
         [choice] = stream.get_final_completion().choices
     assert "chunk" in kinds
     assert choice.finish_reason == "stop"
-    assert [part["type"] for part in choice.message.audio] == ["audio_url"] * 2
+    assert [part["type"] for part in choice.message.to_dict()["audio"]] == ["audio_url"] * 2
 
 
 def test_models(sdk, chat):

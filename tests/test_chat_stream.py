@@ -9,6 +9,7 @@ import json
 import time
 from itertools import pairwise
 
+import httpx
 import openai
 import pytest
 import soundfile
@@ -207,6 +208,21 @@ async def test_a_client_that_leaves_the_queue_leaves_no_job_behind(client, servi
     assert (await made).status_code == 200
     states = {job.work.song["caption"]: job.state for job in await services.store.list(10)}
     assert states == {"gate:one": State.SUCCEEDED} | {f"x {i}": State.FAILED for i in range(5)}
+
+
+async def test_a_stop_answers_clients_that_wait_and_ends_their_songs(services, caplog):
+    async with httpx.AsyncClient(timeout=30) as other, served(create_app(services)) as client:
+        url = f"{client.base_url}{PATH}"
+        whole, stream = (asyncio.create_task(other.post(url, json=body("gate:never", stream=is_stream)))
+                         for is_stream in (False, True))
+        while len(await services.store.list(2)) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        services.stopping.set()  # served() stops the listener at the same time
+    assert ((await whole).status_code, (await whole).headers["Retry-After"]) == (503, "5")
+    assert "Error: The server is stopping" in (await stream).text
+    assert (await stream).text.endswith("data: [DONE]\n\n")
+    assert [job.error_code for job in await services.store.list(2)] == ["cancelled"] * 2
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_request_that_passes_its_deadline(scripted, tmp_path):

@@ -30,6 +30,11 @@ def too_late(seconds: float) -> RequestError:
     return RequestError(504, f"The song was not ready within {seconds:g} seconds", NO_RETRY)
 
 
+def stopping() -> RequestError:
+    """The answer to a request that waits when the server is stopped."""
+    return RequestError(503, "The server is stopping", {"Retry-After": "5"})
+
+
 def gone() -> RequestError:
     """The answer to a request whose job or file was deleted under it."""
     return RequestError(500, "Generation failed: the song was deleted", NO_RETRY)

@@ -11,7 +11,7 @@ from frontend.live import Ended, Event
 from frontend.services import Services
 
 from .beats import with_beats
-from .errors import failure, gone, too_late
+from .errors import failure, gone, stopping, too_late
 from .reply import SongFile
 
 BEAT_SECONDS = 2.0
@@ -26,12 +26,12 @@ class Song:
         self._until = asyncio.get_running_loop().time() + services.settings.generation_timeout
 
     async def made(self) -> Job:
-        """The finished job. Errors: RequestError 400, 500, 504."""
+        """The finished job. Errors: RequestError 400, 500, 503, 504."""
         async with aclosing(self.told()) as events:
             async for event in events:
                 if isinstance(event, Ended):
                     return event.job
-        raise gone()
+        raise AssertionError("what is told of a song ends with its end")
 
     async def told(self) -> AsyncGenerator[Event | None, None]:
         """What happens to the song, and None every two seconds; `Ended` last. Errors as `made`."""
@@ -43,10 +43,13 @@ class Song:
                     if isinstance(event, Ended) and event.job.state is not State.SUCCEEDED:
                         raise failure(event.job)
                     yield event
+                    if isinstance(event, Ended):
+                        return
         except TimeoutError:
             late = too_late(self._services.settings.generation_timeout)
             await self._services.cancel(self._job.id, late.detail, "expired")
             raise late from None
+        raise stopping() if self._services.stopping.is_set() else gone()
 
     async def files(self, job: Job) -> list[SongFile]:
         """The finished files. Errors: RequestError 500 when one is gone."""
