@@ -131,7 +131,7 @@ class Services:
                 if not news and job.position not in (0, position):
                     yield Entry("", Queued(job.position))
                 position = job.position
-                while news := await listener.more(_LOOK_SECONDS):
+                while not self.stopping.is_set() and (news := await listener.more(_LOOK_SECONDS)):
                     for entry in news:
                         yield entry
 

@@ -213,7 +213,8 @@ async def test_a_client_that_leaves_the_queue_leaves_no_job_behind(client, servi
 async def test_a_stop_answers_clients_that_wait_and_ends_their_songs(services, caplog):
     async with httpx.AsyncClient(timeout=30) as other, served(create_app(services)) as client:
         url = f"{client.base_url}{PATH}"
-        whole, stream = (asyncio.create_task(other.post(url, json=body("gate:never", stream=is_stream)))
+        busy = "step:denoise:1/99 wait:0.3 " * 60
+        whole, stream = (asyncio.create_task(other.post(url, json=body(busy, stream=is_stream)))
                          for is_stream in (False, True))
         while len(await services.store.list(2)) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
