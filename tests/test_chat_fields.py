@@ -8,19 +8,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from frontend.catalogue import Catalogue
 from frontend.chat.fields import DEFAULT_MODEL, TABLE, read
 from frontend.chat.messages import NO_INPUT, deciding_message
 from frontend.chat.request import chat_work, read_wish
 from frontend.errors import RequestError
 from frontend.fields import camel
 from frontend.jobs.job import Upload
-from tests.test_native_fields import BASE, TURBO
+from tests import test_native_fields
+from tests.test_native_fields import BOTH
 
 SCHEMA = json.loads(
     (Path(__file__).parent.parent / "model_repository/acestep/1/request.schema.json").read_text())
 LM_IS_BUILT = "sample_query" in SCHEMA["properties"]
-BOTH = Catalogue.from_describe({"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": None})
 TAGGED = "<prompt>x</prompt><lyrics>la</lyrics>"
 SOURCE = {"src_audio": Upload("a", 20 * 48_000)}
 
@@ -213,8 +212,7 @@ def test_texts_that_cannot_be_served(text, line):
 
 @pytest.mark.skipif(not LM_IS_BUILT, reason="the pipeline's request has no fields of the LM yet")
 def test_what_the_lm_is_told():
-    catalogue = Catalogue.from_describe(
-        {"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": {"name": "lm", "duration_max": 60}})
+    catalogue = test_native_fields.WITH_LM
     wanted = {"use_format": "try", "use_cot_metas": True, "use_cot_caption": True, "lm_temperature": 0.85,
               "lm_top_p": 0.9, "sample_query": "", "vocal_language": None}
     assert {name: song()[name] for name in wanted} == wanted

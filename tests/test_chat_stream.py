@@ -95,7 +95,8 @@ async def test_the_documents_order_without_a_lm(client):
 
 async def test_what_the_lm_wrote_comes_once_and_before_the_audio(client):
     script = "plan:bpm:_90 step:plan:1/1 meta step:denoise:1/8 fail:500 | plan:bpm:_90 meta"
-    told, _ = deltas(await chunks(client, body(script, bpm=90, time_signature="6", duration=30)))
+    given = {"bpm": 90, "time_signature": "6", "duration": 30, "vocal_language": "en"}
+    told, _ = deltas(await chunks(client, body(script, **given)))
     metadata = [delta["content"] for delta in told if "##" in delta.get("content", "")]
     assert metadata == [
         f"\n\n## Metadata\n**Caption:** {script}\n**BPM:** 90\n**Duration:** 30s\n"
