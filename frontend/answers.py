@@ -11,7 +11,7 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .errors import RequestError
-from .paced import PacedConnection, PacedRequest, drain
+from .paced import PacedBody, PacedConnection, PacedRequest, answer_first
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +50,15 @@ def new_app(name: str, error_body: Callable[[int, str], dict[str, Any]] = detail
         log.error("unexpected error while answering a request", exc_info=error)
         return error_response(500, "Internal server error")
 
-    async def drained(response: Response) -> Response:
-        if response.status_code >= 400 and response.status_code != 408:
-            await drain(request)
+    async def lingering(response: Response) -> Response:
+        body = request.body
+        is_refusal = response.status_code >= 400 and response.status_code != 408  # that one's client is silent
+        if is_refusal and isinstance(body, PacedBody) and not body.has_come:
+            data = await response.get_data(as_text=False)
+            response.response = response.iterable_body_class(answer_first(data, body))
         return response
 
-    app.after_request(drained)
+    app.after_request(lingering)
     app.register_error_handler(RequestError, refused)
     app.register_error_handler(HTTPException, framework_error)
     app.register_error_handler(Exception, fault)
