@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from collections.abc import AsyncGenerator
 from typing import Self
 
+from .audio.keep import abandoned, delete
 from .audio.spool import sweep
 from .catalogue import SHARED_TRITON_MODELS, Catalogue
 from .errors import RequestError
@@ -155,7 +157,12 @@ class Services:
         return await self.songs.models_missing(catalogue.triton_models())
 
     async def _sweep(self) -> None:
-        """Delete what killed processes and lost jobs have left on disk."""
+        """Forget jobs that are old; delete their files, and what killed processes and lost jobs have left on disk."""
+        before = time.time() - self.settings.keep_days * 86_400
+        files = await self.store.expire(before, self.settings.keep_count)
+        await asyncio.to_thread(delete, self.folders.audio, [file.file for file in files])
+        old = await asyncio.to_thread(abandoned, self.folders.audio)
+        await asyncio.to_thread(delete, self.folders.audio, await self.store.unknown_files(old))
         await asyncio.to_thread(sweep, self.folders.spool)
         await self.uploads.sweep(self.store.uploads)
 

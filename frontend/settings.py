@@ -124,8 +124,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("queue_maxsize", "ACESTEP_QUEUE_MAXSIZE", "whole", 200,
             "Jobs that may wait; one more is answered with 429. Running jobs do not count.", low=1, high=100_000),
     Setting("queue_workers", "ACESTEP_QUEUE_WORKERS", "whole", None,
-            "Most songs that this frontend has in flight. Unset: what the pipeline reports as its capacity.",
-            low=1, high=256),
+            "Most songs that this frontend has in flight; 0 lets jobs wait. Unset: what the pipeline reports as its "
+            "capacity.", low=0, high=256),
     Setting("avg_job_seconds", "ACESTEP_AVG_JOB_SECONDS", "number", 5.0,
             "Assumed seconds per job until jobs have been measured.", low=0.001, high=86_400),
     Setting("avg_window", "ACESTEP_AVG_WINDOW", "whole", 50, "Finished jobs whose mean run time is the average.",
@@ -137,6 +137,13 @@ TABLE: tuple[Setting, ...] = (
             "Largest multipart request body in MiB, all its files together; a larger one is answered with 413. The "
             "default admits ten minutes of 48 kHz stereo WAV, 32-bit float, as source and as reference.",
             low=1, high=65_536),
+    Setting("audio_root", "AUDIO_ROOT", "path", None,
+            "Folder whose files `src_audio_path` and `reference_audio_path` may name; links must end inside of it. "
+            "Unset: paths are refused, files are uploaded."),
+    Setting("keep_days", "JOB_KEEP_DAYS", "number", 30.0,
+            "Days that ended jobs and their audio files are kept.", low=0.01, high=36_500),
+    Setting("keep_count", "JOB_KEEP_COUNT", "whole", 1000,
+            "Ended jobs that are kept with their audio files; of more the oldest go.", low=1, high=1_000_000),
     Setting("lease_seconds", "JOB_LEASE_SECONDS", "number", 30.0,
             "A running job whose worker has not renewed its lease for this long is run again by another worker.",
             low=2, high=3600),
@@ -185,6 +192,9 @@ class Settings:
     avg_window: int
     max_json_mb: int
     max_upload_mb: int
+    audio_root: Path | None
+    keep_days: float
+    keep_count: int
     lease_seconds: float
     warnings: tuple[str, ...] = ()
 
@@ -211,6 +221,8 @@ def resolve(flags: Mapping[str, str | None], env: Mapping[str, str], dotenv: Map
         values["triton_url"] = f"127.0.0.1:{values['triton_grpc_port']}"
     if values["checkpoints"] is None and values["model"] is not None:
         values["checkpoints"] = Path("checkpoints")
+    if values["audio_root"] is not None and not values["audio_root"].is_dir():
+        raise SettingsError(f"AUDIO_ROOT: there is no folder {values['audio_root']}")
     if values["native_api_key"] is None:
         # Whoever gives the command a key expects every door to be closed.
         values["native_api_key"] = (flags.get("api_key") or "").strip() or None

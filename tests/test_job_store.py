@@ -151,6 +151,29 @@ async def test_equal_keys_at_the_same_time_are_one_job(open_store):
     assert (await stores[0].stats(1)).queued == 1
 
 
+async def test_old_jobs_are_forgotten_with_their_files_and_keys(store, clock):
+    begin, jobs = clock.now, []
+    for number in range(5):
+        jobs.append(await store.submit(WORK, 100, Once(str(number), "d")))
+        claim = await store.claim("w", 1000)
+        clock.now = begin + 100 * (number + 1)
+        if number == 2:
+            await store.fail(claim, "no", "no")
+        else:
+            await store.finish(claim, {}, [AudioFile(f"/audio/{number}", f"{number}.mp3", "mp3")])
+    waiting = await store.submit(WORK, 100)
+    clock.now += 100_000
+    assert [file.file for file in await store.expire(begin + 200, 100)] == ["0.mp3"], "the one that ended before"
+    assert [file.file for file in await store.expire(0, 2)] == ["1.mp3"], "all but the last two"
+    assert [(await store.get(job.id)) is None for job in [*jobs, waiting]] == [True] * 3 + [False] * 3
+    assert await store.find_audio("/audio/1") is None
+    assert await store.find_audio("/audio/3") is not None
+    assert await store.expire(0, 2) == []
+    assert (await store.submit(WORK, 100, Once("0", "other"))).id != jobs[0].id
+    assert await store.unknown_files(["3.mp3", "1.mp3", "x", ".3.mp3.part"]) == {"1.mp3", "x", ".3.mp3.part"}
+    assert await store.unknown_files([]) == set()
+
+
 async def test_unknown_job(store):
     assert await store.get("no such id") is None
 

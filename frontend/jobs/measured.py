@@ -75,6 +75,12 @@ class MeasuredJobStore(JobStore):
     async def find_audio(self, path: str) -> AudioFile | None:
         return await self._store.find_audio(path)
 
+    async def expire(self, before: float, keep: int) -> Sequence[AudioFile]:
+        return await self._store.expire(before, keep)
+
+    async def unknown_files(self, names: Collection[str]) -> Collection[str]:
+        return await self._store.unknown_files(names)
+
     async def stats(self, window: int) -> Stats:
         return await self._store.stats(window)
 

@@ -57,6 +57,7 @@ MIGRATIONS = (
     ALTER TABLE job ADD COLUMN once_key TEXT;
     ALTER TABLE job ADD COLUMN once_digest TEXT;
     CREATE UNIQUE INDEX job_by_once ON job (once_key) WHERE once_key IS NOT NULL;
+    CREATE INDEX audio_by_job ON audio (job_id);
     """,
 )
 _MOVES = ", ".join(f"('{old}', '{new}')" for old, allowed in TRANSITIONS.items() for new in sorted(allowed))
@@ -190,7 +191,27 @@ class SqliteJobStore(JobStore):
 
     async def find_audio(self, path: str) -> AudioFile | None:
         row = await self._run(lambda: self._db.execute("SELECT * FROM audio WHERE path = ?", (path,)).fetchone())
-        return None if row is None else AudioFile(row["path"], row["file"], row["audio_format"])
+        return None if row is None else _audio(row)
+
+    async def expire(self, before: float, keep: int) -> Sequence[AudioFile]:
+        def forget() -> Sequence[AudioFile]:
+            with self._transaction() as db:
+                db.execute("DELETE FROM expired")
+                db.execute(
+                    "INSERT INTO expired SELECT id FROM (SELECT id, finished_at, row_number() OVER (ORDER BY"
+                    " finished_at DESC, seq DESC) AS place FROM job WHERE finished_at IS NOT NULL)"
+                    " WHERE finished_at < ? OR place > ?", (before, keep))
+                rows = db.execute("DELETE FROM audio WHERE job_id IN (SELECT id FROM expired) RETURNING *").fetchall()
+                db.execute("DELETE FROM job WHERE id IN (SELECT id FROM expired)")
+            return [_audio(row) for row in rows]
+
+        return await self._run(forget)
+
+    async def unknown_files(self, names: Collection[str]) -> Collection[str]:
+        known = await self._run(lambda: self._db.execute(
+            "SELECT file FROM audio WHERE file IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(names)),)).fetchall())
+        return set(names) - {row["file"] for row in known}
 
     async def stats(self, window: int) -> Stats:
         def read() -> Stats:
@@ -243,6 +264,7 @@ class SqliteJobStore(JobStore):
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         self._db.execute(_GUARD)
+        self._db.execute("CREATE TEMP TABLE expired (id TEXT PRIMARY KEY)")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -271,6 +293,10 @@ def _job(row: sqlite3.Row) -> Job:
         result=None if row["result"] is None else json.loads(row["result"]),
         error=row["error"], error_code=row["error_code"],
     )
+
+
+def _audio(row: sqlite3.Row) -> AudioFile:
+    return AudioFile(row["path"], row["file"], row["audio_format"])
 
 
 def _to_json(value: Mapping[str, Any]) -> str:

@@ -95,6 +95,15 @@ class JobStore(Protocol):
     async def find_audio(self, path: str) -> AudioFile | None:
         """The file whose public path is exactly `path`."""
 
+    async def expire(self, before: float, keep: int) -> Sequence[AudioFile]:
+        """Forget jobs that ended before `before` (Unix seconds), and all ended ones but the last `keep`.
+
+        Returns their files, which nobody knows any more.
+        """
+
+    async def unknown_files(self, names: Collection[str]) -> Collection[str]:
+        """Those of `names` in the audio folder that belong to no job."""
+
     async def stats(self, window: int) -> Stats:
         """Counts, and the mean run time of the last `window` finished jobs."""
 
