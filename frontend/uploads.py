@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
@@ -107,6 +107,11 @@ class Intake:
         path = self._files[field] = self._folder / uuid.uuid4().hex
         self._sinks.append(sink := Sink(path))
         return sink
+
+    @property
+    def received(self) -> Collection[str]:
+        """The fields that have a file."""
+        return self._files.keys()
 
     async def settle(self, wanted: Mapping[str, str]) -> None:
         """Give the files of `wanted` their fields, by what they were received as; the others are deleted."""

@@ -249,8 +249,6 @@ def test_refusals(body, detail):
     ({"format": True}, f"format: {LM}"),
     ({"lm_model_path": "acestep-5Hz-lm-0.6B"}, f"lm_model_path: {LM}"),
     ({"lm_backend": "pt"}, f"lm_backend: {LM}"),
-    ({"reference_audio_path": "/a.wav"}, "reference_audio_path: is not built yet; upload the file as reference_audio"),
-    ({"task_type": "cover", "srcAudioPath": "/a.wav"}, "srcAudioPath: is not built yet; upload the file as src_audio"),
 ])
 def test_what_is_not_built_says_so(body, detail):
     assert refusal(**body) == detail

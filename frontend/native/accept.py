@@ -12,6 +12,7 @@ from frontend.once import read_once
 from frontend.services import Services
 
 from .body import BodyLimits, read_body
+from .paths import take_paths
 from .submission import draw_seed, work_of
 
 ReadFields = Callable[[Mapping[str, object]], Fields]
@@ -22,8 +23,9 @@ async def accept(request: Request, services: Services, read: ReadFields) -> Job:
     catalogue = services.require_catalogue()
     async with services.uploads.intake() as intake:
         body = await read_body(request, limits(services), intake)
-        once = await read_once(request, body, intake)
         fields = read(body)
+        await take_paths(fields, intake, services.settings.audio_root, limits(services).upload)
+        once = await read_once(request, body, intake)
         work = work_of(fields, body, catalogue, await intake.measure(), draw_seed)
         return await services.submit(work, intake, once)
 

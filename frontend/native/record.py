@@ -21,7 +21,7 @@ def record(job: Job, average_seconds: float, in_flight: int) -> dict[str, Any]:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "queue_position": job.position,
-        "eta_seconds": math.ceil(job.position / in_flight) * average_seconds if queued else None,
+        "eta_seconds": math.ceil(job.position / max(1, in_flight)) * average_seconds if queued else None,
         "avg_job_seconds": average_seconds,
         "result": None if job.result is None else result(job, job.result),
         "error": job.error,
