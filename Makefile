@@ -110,6 +110,7 @@ docs: $(READY) ## writes the generated tables in docs/
 	@$(PY) -m frontend.settings --docs > build/docs/settings.md
 	@PYTHONPATH=model_repository/acestep/1 $(PY) -m pipeline.metrics > build/docs/metrics.md
 	@$(PY) -m frontend.metrics --docs >> build/docs/metrics.md
+	@$(PY) -m frontend.openapi docs/api.md > build/docs/api.md
 	@$(PY) -m export.table > build/docs/graphs.md
 	@mv build/docs/*.md docs/
 

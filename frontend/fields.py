@@ -16,12 +16,16 @@ from .errors import RequestError
 
 @dataclass(frozen=True)
 class Field:
-    """One field; `names` in lookup order, the first is canonical; `nested` fields are looked up in every level."""
+    """One field; `names` in lookup order, the first is canonical; `nested` fields are looked up in every level.
+
+    `help` is what the documentation says of it.
+    """
 
     names: tuple[str, ...]
     read: Reader
     default: Any
     nested: bool = False
+    help: str = ""
 
     @property
     def name(self) -> str:

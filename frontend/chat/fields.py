@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from frontend import coerce
@@ -23,23 +24,26 @@ SHARED = (
 _BY_NAME = {entry.name: entry for entry in NATIVE}
 
 
-def _field(names: str, read: Reader, default: Any, *, nested: bool = True) -> Field:
-    return Field(spellings(names), read, default, nested)
+def _field(names: str, read: Reader, default: Any, text: str, *, nested: bool = True) -> Field:
+    return Field(spellings(names), read, default, nested, text)
 
 
 TABLE: tuple[Field, ...] = (
-    _field("model", coerce.text(200, trim=True), DEFAULT_MODEL, nested=False),
-    _field("stream", coerce.flag, False, nested=False),
-    _field("temperature lm_temperature lmTemperature", _BY_NAME["lm_temperature"].read, 0.85),
-    _field("top_p lm_top_p lmTopP", _BY_NAME["lm_top_p"].read, 0.9),
-    _field("top_k lm_top_k lmTopK", _BY_NAME["lm_top_k"].read, None),
-    _field("duration audio_duration audioDuration", coerce.duration, None),
-    _field("instrumental", coerce.flag, False),
-    _field("use_cot_metas", coerce.flag, True),
-    _field("use_format", coerce.flag, True),
-    _field("batch_size", _BY_NAME["batch_size"].read, 1),
-    _field("audio_format audioFormat format", _BY_NAME["audio_format"].read, "mp3"),
-    *(Field(_BY_NAME[name].names, _BY_NAME[name].read, _BY_NAME[name].default, nested=True) for name in SHARED),
+    _field("model", coerce.text(200, trim=True), DEFAULT_MODEL,
+           "its last part names a model, any other is the default one; echoed", nested=False),
+    _field("stream", coerce.flag, False, "server-sent events", nested=False),
+    _field("temperature lm_temperature lmTemperature", _BY_NAME["lm_temperature"].read, 0.85,
+           "of the 5 Hz LM; 0 picks the likeliest"),
+    _field("top_p lm_top_p lmTopP", _BY_NAME["lm_top_p"].read, 0.9, "of the 5 Hz LM; 1 and more is off"),
+    _field("top_k lm_top_k lmTopK", _BY_NAME["lm_top_k"].read, None, "of the 5 Hz LM; 0 is off"),
+    _field("duration audio_duration audioDuration", coerce.duration, None, "seconds"),
+    _field("instrumental", coerce.flag, False, "no voice"),
+    _field("use_cot_metas", coerce.flag, True, "the 5 Hz LM fills in missing metadata"),
+    _field("use_format", coerce.flag, True, "the 5 Hz LM improves caption and lyrics"),
+    _field("batch_size", _BY_NAME["batch_size"].read, 1, "songs, all in one answer or event"),
+    _field("audio_format audioFormat format", _BY_NAME["audio_format"].read, "mp3",
+           "format of the files; `format` in `audio_config` alone"),
+    *(replace(_BY_NAME[name], nested=True) for name in SHARED),
 )
 
 

@@ -6,6 +6,8 @@ from quart import Blueprint, Quart, Response, request
 
 from frontend.answers import json_response, new_app
 from frontend.keys import guard
+from frontend.openapi.chat import describe
+from frontend.openapi.routes import documentation
 from frontend.paced import chunks
 from frontend.services import Services
 from frontend.watch import watch
@@ -30,6 +32,7 @@ def create_app(services: Services) -> Quart:
     tether = Tether(services)
     app.after_serving(tether.settle)
     app.register_blueprint(_chat(services, tether))
+    app.register_blueprint(documentation(describe()))
     return app
 
 

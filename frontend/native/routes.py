@@ -8,6 +8,8 @@ from frontend.answers import json_response, new_app
 from frontend.audio.serve import serve_file
 from frontend.errors import RequestError
 from frontend.keys import guard
+from frontend.openapi.native import describe
+from frontend.openapi.routes import documentation
 from frontend.services import Services
 from frontend.watch import watch
 
@@ -29,6 +31,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(jobs(services))
     app.register_blueprint(tasks(services))
     app.register_blueprint(metrics(services))
+    app.register_blueprint(documentation(describe(with_list=bool(services.settings.native_api_key))))
     app.register_blueprint(_probes(services))
     return app
 
