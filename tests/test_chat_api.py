@@ -25,7 +25,6 @@ from frontend.chat.routes import create_app
 from frontend.jobs.job import State
 from frontend.services import Services
 from frontend.settings import resolve
-from frontend.songs.client import SongClient
 from tests.serving import served
 
 ROOT = Path(__file__).parent.parent
@@ -56,15 +55,13 @@ def chat(stack) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def has_lm(stack):
-    """Whether natural language can be served."""
-    async def ask():
-        songs = SongClient(stack.triton_grpc)
-        try:
-            return (await songs.describe())["lm"] is not None
-        finally:
-            await songs.close()
-
-    return asyncio.run(ask())
+    """Whether natural language can be served; an LM that loads is waited for."""
+    deadline = time.monotonic() + 240
+    with httpx.Client(base_url=stack.api) as api:
+        while (lm := api.get("/readyz").json().get("lm")) == "loading":
+            assert time.monotonic() < deadline, stack.output
+            time.sleep(0.5)
+    return lm == "ready"
 
 
 def samples(url, head="data:audio/mpeg;base64,"):
@@ -105,12 +102,16 @@ def test_every_curl_example(stack, has_lm, tmp_path, command):
     if sent.get("stream"):
         *events, end = [line.removeprefix("data: ") for line in done.stdout.splitlines() if line]
         assert end == "[DONE]"
-        [message] = [delta for event in events if "audio" in (delta := json.loads(event)["choices"][0]["delta"])]
+        deltas = [json.loads(event)["choices"][0]["delta"] for event in events]
+        [message] = [delta for delta in deltas if "audio" in delta]
+        written = [delta["content"] for delta in deltas if delta.get("content", "").startswith("\n\n## Metadata\n")]
+        assert len(written) == int(has_lm)
     else:
         made = json.loads(done.stdout)
         message = made["choices"][0]["message"]
         assert made["usage"]["total_tokens"] == sum(made["usage"].values()) / 2
-        assert message["content"].startswith("## Metadata") or not has_lm or "use_format" in sent
+        assert message["content"].startswith("## Metadata\n") is has_lm
+        assert (made["usage"]["completion_tokens"] > 0) is has_lm
     [song] = of_message(message)
     assert abs(len(song) / 48_000 - sent.get("duration", len(song) / 48_000)) <= 0.1
 
@@ -284,7 +285,7 @@ async def narrow(stack, tmp_path):
 
 async def test_signs_of_life_while_two_songs_are_made_before(narrow):
     _, client = narrow
-    long = {"messages": PIANO, "duration": 60, "model": "acestep-tiny-base", "inference_steps": 6}
+    long = {"messages": PIANO, "duration": 40, "model": "acestep-tiny-base", "inference_steps": 6}
     before = [asyncio.create_task(client.post(PATH, json=long)) for _ in range(2)]
     await asyncio.sleep(0.3)
     times, told = [], []
