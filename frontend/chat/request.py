@@ -54,7 +54,8 @@ def chat_work(
         raise RequestError(400, f"messages: {fields['task_type']} needs the song that it follows, as input_audio")
     work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw)
     own = {
-        "instrumental": is_instrumental(fields, wish), "use_format": "try" if fields["use_format"] else "off",
+        # A query may say it in words, which the native rules read.
+        "instrumental": work.song["instrumental"] or is_instrumental(fields, wish), "use_format": "try" if fields["use_format"] else "off",
         "use_cot_metas": fields["use_cot_metas"],
     }
     song = {name: own.get(name, value) for name, value in work.song.items()}  # only what the request has
