@@ -212,7 +212,7 @@ def test_texts_that_cannot_be_served(text, line):
 
 @pytest.mark.skipif(not LM_IS_BUILT, reason="the pipeline's request has no fields of the LM yet")
 def test_what_the_lm_is_told():
-    catalogue = test_native_fields.WITH_LM
+    catalogue = vars(test_native_fields)["WITH_LM"]
     wanted = {"use_format": "try", "use_cot_metas": True, "use_cot_caption": True, "lm_temperature": 0.85,
               "lm_top_p": 0.9, "sample_query": "", "vocal_language": None}
     assert {name: song()[name] for name in wanted} == wanted

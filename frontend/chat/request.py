@@ -55,8 +55,8 @@ def chat_work(
     work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw)
     own = {
         # A query may say it in words, which the native rules read.
-        "instrumental": work.song["instrumental"] or is_instrumental(fields, wish), "use_format": "try" if fields["use_format"] else "off",
-        "use_cot_metas": fields["use_cot_metas"],
+        "instrumental": work.song["instrumental"] or is_instrumental(fields, wish),
+        "use_format": "try" if fields["use_format"] else "off", "use_cot_metas": fields["use_cot_metas"],
     }
     song = {name: own.get(name, value) for name, value in work.song.items()}  # only what the request has
     return replace(work, song=song, api="chat")
