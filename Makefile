@@ -9,6 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -q --disable-pip-version-check
 PERF := build/tools/perf_analyzer/perf_analyzer
+NODE_SDK := build/tools/openai-node/node_modules/openai/package.json
 LOCK := $(shell cksum < requirements.lock | cut -d' ' -f1)
 # lm_guidance is installed as a link to this folder: vLLM's processes, started by Triton, know no PYTHONPATH.
 LINK := $(shell { cat lm_guidance/pyproject.toml; pwd; } | cksum | cut -d' ' -f1)
@@ -84,7 +85,7 @@ song: $(READY) ## make song PROMPT="soft piano" [LYRICS= DURATION=30 FORMAT=mp3 
 export: $(READY) ## checkpoint to Triton repository, without starting anything
 	@$(PY) -m embedded export
 
-tools: $(PERF) ## NVIDIA's perf_analyzer, in build/tools
+tools: $(PERF) $(NODE_SDK) ## NVIDIA's perf_analyzer and OpenAI's SDK for Node, in build/tools
 
 # The last client wheel that carries the binary; the two libraries it misses are the server's own.
 $(PERF): | $(READY)
@@ -94,10 +95,15 @@ $(PERF): | $(READY)
 	  && ln -sf "$$libraries"/libb64-*.so.0d libb64.so.0d && ln -sf "$$libraries"/libcudart-*.so.12.* libcudart.so.12 \
 	  && ln -sf ../tritonclient/bin/perf_analyzer $(@F)
 
-test: $(READY) $(PERF) ## all tests but the long counts; may run beside a running stack
+# The last SDK for Node 20. The tests that need it say so when it is not there.
+$(NODE_SDK):
+	@npm install --silent --no-audit --no-fund --prefix build/tools/openai-node openai@6.49.0 \
+	  || echo 'tools: npm could not install the OpenAI SDK for Node' >&2
+
+test: $(READY) $(PERF) $(NODE_SDK) ## all tests but the long counts; may run beside a running stack
 	@$(PY) -m pytest -m "not slow"
 
-test-slow: $(READY) $(PERF) ## the long counts
+test-slow: $(READY) $(PERF) $(NODE_SDK) ## the long counts
 	@$(PY) -m pytest -m slow
 
 lint: $(READY) ## ruff and mypy
@@ -115,6 +121,8 @@ docs: $(READY) ## writes the generated tables in docs/
 	@mkdir -p build/docs
 	@$(PY) -m frontend.settings --docs > build/docs/settings.md
 	@PYTHONPATH=model_repository/acestep/1 $(PY) -m pipeline.metrics > build/docs/metrics.md
+	@$(PY) -m frontend.metrics --docs >> build/docs/metrics.md
+	@$(PY) -m frontend.openapi docs/api.md > build/docs/api.md
 	@$(PY) -m export.table > build/docs/graphs.md
 	@mv build/docs/*.md docs/
 

@@ -31,7 +31,7 @@ from frontend.songs.events import Audio
 
 SONG = {"caption": "lo-fi piano, rain on a window", "steps": 8, "seeds": [42],
         "lyrics": "[verse]\nSoft notes in the morning light\n[chorus]\nStay"}
-PORTS = ("ACESTEP_API_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
+PORTS = ("ACESTEP_API_PORT", "OPENROUTER_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ def message(running: StackFile, phases: Phases) -> str:
     """Models, addresses, a request to try, the times of the start."""
     lines = ["", *_models(Path(running.repository)), *_late(Path(running.repository))]
     if running.api:
-        lines.append(f"API:    {running.api}")
+        lines.append(f"API:    {running.api}  (jobs)")
+        lines.append(f"Chat:   {running.chat}/v1  (OpenRouter, OpenAI SDKs)")
     lines.append(f"Triton: http://{running.triton_http}  gRPC {running.triton_grpc}  metrics http://{running.triton_metrics}/metrics")
     if running.api:
         lines += ["", "Make a song:", *_curl(running.api)]

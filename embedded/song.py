@@ -26,12 +26,13 @@ def make(arguments: argparse.Namespace) -> int:
     audio_format = arguments.format or format_of(arguments.out) or "mp3"
     out = arguments.out or free_name(Path("songs"), arguments.prompt, audio_format)
     fields = body(arguments, audio_format)
-    if arguments.url:
-        return _make_at(arguments.url.rstrip("/"), fields, out)
     settings = resolve({}, os.environ, read_dotenv(Path(".env")))
+    key = settings.native_api_key
+    if arguments.url:
+        return _make_at(arguments.url.rstrip("/"), key, fields, out)
     try:
         with borrow(settings, lambda text: print(text, file=sys.stderr, flush=True)) as api:
-            return _make_at(api, fields, out)
+            return _make_at(api, key, fields, out)
     except Cancelled as cancelled:
         if not is_up(cancelled.api):  # it ended with this command
             raise KeyboardInterrupt(f"job {cancelled.job_id} stays queued and is made at the next start") from None
@@ -47,10 +48,11 @@ class Cancelled(KeyboardInterrupt):
         self.api = api
 
 
-def _make_at(api: str, fields: dict[str, Any], out: Path) -> int:
+def _make_at(api: str, key: str | None, fields: dict[str, Any], out: Path) -> int:
     started = time.monotonic()
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        with httpx.Client(base_url=api, timeout=60, trust_env=_outside(api)) as client:
+        with httpx.Client(base_url=api, headers=headers, timeout=60, trust_env=_outside(api)) as client:
             job_id = _answer(client.post("/v1/music/generate", json=fields))["job_id"]
             try:
                 job = _wait(client, job_id)

@@ -57,6 +57,10 @@ class Stack:
     def api(self) -> str:
         return address.url(self.settings.host, self.settings.port)
 
+    @property
+    def chat(self) -> str:
+        return address.url(self.settings.chat_host, self.settings.chat_port)
+
     def start(self) -> StackFile:
         """Everything up and answering; Refusal with one line for whatever stands against it."""
         with self.phases.phase("checks"):
@@ -77,6 +81,7 @@ class Stack:
                 self._wait_frontend(self._frontend)
         running = StackFile(
             pid=os.getpid(), api=self.api if self.options.frontend else "",
+            chat=self.chat if self.options.frontend else "",
             triton_http=f"{ADDRESS}:{self.settings.triton_http_port}", triton_grpc=self.grpc_address,
             triton_metrics=f"{ADDRESS}:{self.settings.triton_metrics_port}",
             repository=str(folder.resolve()), shm_prefix=self.identity.shm_prefix,
@@ -112,7 +117,12 @@ class Stack:
             "TRITON_GRPC_PORT": (ADDRESS, settings.triton_grpc_port),
             "TRITON_METRICS_PORT": (ADDRESS, settings.triton_metrics_port),
         }
-        return {"ACESTEP_API_PORT": (settings.host, settings.port), **ports} if self.options.frontend else ports
+        if not self.options.frontend:
+            return ports
+        return {
+            "ACESTEP_API_PORT": (settings.host, settings.port),
+            "OPENROUTER_PORT": (settings.chat_host, settings.chat_port), **ports,
+        }
 
     def _plan_server(self, tree: triton_tree.TritonTree, folder: Path) -> ServerPlan:
         settings = self.settings

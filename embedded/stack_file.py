@@ -12,10 +12,11 @@ NAME = "stack.json"
 
 @dataclass(frozen=True)
 class StackFile:
-    """Written when everything is ready, removed at stop; addresses are host:port, `api` a URL."""
+    """Written when everything is ready, removed at stop; addresses are host:port, `api` and `chat` URLs."""
 
     pid: int
     api: str
+    chat: str
     triton_http: str
     triton_grpc: str
     triton_metrics: str

@@ -12,8 +12,9 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from quart import Quart
 
+from .chat import routes as chat_routes
 from .jobs.store import StoreError
-from .native.routes import create_app
+from .native import routes
 from .services import Services
 from .settings import Settings, SettingsError, load
 
@@ -55,14 +56,20 @@ async def serve_app(app: Quart, bound: socket.socket, stop: asyncio.Event) -> No
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    bound = listen(settings.host, settings.port, "ACESTEP_API_PORT")
-    stop = asyncio.Event()
+    native = listen(settings.host, settings.port, "ACESTEP_API_PORT")
+    try:
+        openrouter = listen(settings.chat_host, settings.chat_port, "OPENROUTER_PORT")
+    except SettingsError:
+        native.close()
+        raise
+    services = Services(settings)
+    stop = services.stopping
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # The chat API's port becomes a second task of this group: same services, same loop.
-    async with Services(settings) as services, asyncio.TaskGroup() as listeners:
-        listeners.create_task(serve_app(create_app(services), bound, stop))
+    async with services, asyncio.TaskGroup() as listeners:
+        listeners.create_task(serve_app(routes.create_app(services), native, stop))
+        listeners.create_task(serve_app(chat_routes.create_app(services), openrouter, stop))
 
 
 def main() -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .errors import RequestError
-from .paced import PacedConnection, PacedRequest, drain
+from .paced import PacedBody, PacedConnection, PacedRequest, answer_first
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +22,20 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] |
     return Response(body, status, content_type="application/json", headers=dict(headers or {}))
 
 
-def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    return json_response({"detail": detail}, status, headers)
+def detail_body(status: int, detail: str) -> dict[str, Any]:
+    """The documented body of an error."""
+    return {"detail": detail}
 
 
-def new_app(name: str) -> Quart:
+def new_app(name: str, error_body: Callable[[int, str], dict[str, Any]] = detail_body) -> Quart:
     """A Quart app with our error answers, whose handlers read bodies with frontend.paced, each with its own limit."""
     app = Quart(name, static_folder=None)
     app.request_class, app.asgi_http_class = PacedRequest, PacedConnection
     app.config["MAX_CONTENT_LENGTH"] = None
     app.url_map.merge_slashes = False  # a redirect is no answer that a client of these APIs expects
+
+    def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+        return json_response(error_body(status, detail), status, headers)
 
     async def refused(error: RequestError) -> Response:
         return error_response(error.status, error.detail, error.headers)
@@ -45,12 +50,15 @@ def new_app(name: str) -> Quart:
         log.error("unexpected error while answering a request", exc_info=error)
         return error_response(500, "Internal server error")
 
-    async def drained(response: Response) -> Response:
-        if response.status_code >= 400 and response.status_code != 408:
-            await drain(request)
+    async def lingering(response: Response) -> Response:
+        body = request.body
+        is_refusal = response.status_code >= 400 and response.status_code != 408  # that one's client is silent
+        if is_refusal and isinstance(body, PacedBody) and not body.has_come:
+            data = await response.get_data(as_text=False)
+            response.response = response.iterable_body_class(answer_first(data, body))
         return response
 
-    app.after_request(drained)
+    app.after_request(lingering)
     app.register_error_handler(RequestError, refused)
     app.register_error_handler(HTTPException, framework_error)
     app.register_error_handler(Exception, fault)

@@ -26,6 +26,11 @@ class PacedBody(Body):
         super().__init__(expected_content_length, max_content_length)
         self._taken = asyncio.Event()
 
+    @property
+    def has_come(self) -> bool:
+        """Whether all of it was received."""
+        return self._complete.is_set()
+
     async def room(self) -> None:
         """Returns when more may be received."""
         while len(self._data) >= _HIGH_WATER:
@@ -85,14 +90,15 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         yield data
 
 
-async def drain(request: Request) -> None:
-    """Throw away what is left of a body, for a while.
+async def answer_first(data: bytes, body: PacedBody) -> AsyncGenerator[bytes, None]:
+    """An answer's body that is sent at once; what is left of the request's is thrown away then, for a while.
 
     A connection that is closed with unread bytes is reset, and its client may never see the answer.
     """
+    yield data
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in request.body:
+            async for _ in body:
                 pass
 
 

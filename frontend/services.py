@@ -6,15 +6,21 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
 
+from .audio.keep import abandoned, delete
 from .audio.spool import sweep
 from .catalogue import SHARED_TRITON_MODELS, Catalogue
 from .errors import RequestError
-from .jobs.job import Job, Work
+from .jobs.job import Job, Once, Work
+from .jobs.measured import MeasuredJobStore
 from .jobs.sqlite import SqliteJobStore
-from .jobs.store import JobStore, QueueFull
+from .jobs.store import JobStore, KeyReused, QueueFull
+from .live import END, Ended, Entry, Live, Queued
+from .metrics import Meter
 from .settings import Settings
 from .songs.client import SongClient
 from .songs.errors import SongError
@@ -25,9 +31,8 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.5
 _REFRESH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
+_LOOK_SECONDS = 1.0
 _LM_ENGINES = {"vllm": ("vllm",), "pt": ("pt",), "both": ("vllm", "pt")}
-
-
 LmState: TypeAlias = Literal["ready", "loading", "none"]
 
 
@@ -50,14 +55,19 @@ class Services:
         self.songs = SongClient(settings.triton_url)
         self.folders = Folders(spool=settings.state / "spool", audio=settings.state / "audio")
         self.uploads = Uploads(settings.state / "uploads")
+        self.live = Live()
+        self.meter = Meter()
         self.catalogue: Catalogue | None = None
+        self.stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         for folder in (self.folders.spool, self.folders.audio):
             folder.mkdir(parents=True, exist_ok=True)
         self.uploads.open()
-        self.store = await SqliteJobStore.open(self.settings.state / "jobs.sqlite")
-        self.workers = Workers(self.store, self.songs, self.uploads, self.folders, self.settings.lease_seconds)
+        store = await SqliteJobStore.open(self.settings.state / "jobs.sqlite")
+        self.store = MeasuredJobStore(store, self.meter)
+        self.workers = Workers(
+            self.store, self.songs, self.uploads, self.folders, self.live, self.settings.lease_seconds)
         await self._sweep()
         self._tasks = [
             asyncio.create_task(self._keep_catalogue(), name="catalogue"),
@@ -80,19 +90,63 @@ class Services:
             raise RequestError(503, "Models are not ready yet", {"Retry-After": "5"})
         return self.catalogue
 
-    async def submit(self, work: Work, intake: Intake) -> Job:
-        """Queue a job, keep its uploads and wake a worker; 429 when the queue is full."""
+    async def submit(self, work: Work, intake: Intake, once: Once | None = None) -> Job:
+        """Queue a job, keep its uploads and wake a worker; 429 when the queue is full, 409 for a key used otherwise.
+
+        What was submitted with the same key before is the job of then.
+        """
         await intake.save(work.uploads.values())
         try:
-            job = await self.store.submit(work, self.settings.queue_maxsize)
-        except Exception as error:
+            job = await self.store.submit(work, self.settings.queue_maxsize, once)
+        except QueueFull:
             intake.drop()
-            if not isinstance(error, QueueFull):
-                raise
             seconds = str(max(1, math.ceil(await self.average_seconds())))
             raise RequestError(429, "Server busy: queue is full", {"Retry-After": seconds}) from None
+        except KeyReused:
+            intake.drop()
+            raise RequestError(409, "Idempotency-Key: was used with another request") from None
+        except Exception:
+            intake.drop()
+            raise
+        if job.work.uploads != work.uploads:  # an earlier job, with files of its own
+            intake.drop()
         self.workers.wake()
         return job
+
+    async def cancel(self, job_id: str, error: str = "Cancelled", code: str = "cancelled") -> bool:
+        """End a job that waits or runs: it has failed at once, and its song ends within one step.
+
+        False: there is no such job, or it had ended already.
+        """
+        job = await self.store.cancel(job_id, error, code)
+        if job is None:
+            return False
+        self.workers.drop(job_id)
+        self.live.end(job_id)
+        await self.uploads.discard(job.work.uploads.values())
+        return True
+
+    async def follow(self, job_id: str, after: str = "") -> AsyncGenerator[Entry, None]:
+        """What happens to a job from now on, and what is still known of before; `Ended` last.
+
+        `after` is the id of the last entry that the follower has seen. A job that is not there ends the iteration, and
+        so does `stopping`.
+        """
+        with self.live.listen(job_id, after) as listener:
+            position = 0
+            while not self.stopping.is_set() and (job := await self.store.get(job_id)) is not None:
+                news = listener.take()
+                for entry in news:
+                    yield entry
+                if job.state.is_final:
+                    yield Entry(END, Ended(job))
+                    return
+                if not news and job.position not in (0, position):
+                    yield Entry("", Queued(job.position))
+                position = job.position
+                while not self.stopping.is_set() and (news := await listener.more(_LOOK_SECONDS)):
+                    for entry in news:
+                        yield entry
 
     async def average_seconds(self) -> float:
         """Mean run time of recent jobs; the configured guess before the first."""
@@ -121,7 +175,12 @@ class Services:
         return Catalogue.from_describe(await self.songs.describe(), _LM_ENGINES[self.settings.lm_backend])
 
     async def _sweep(self) -> None:
-        """Delete what killed processes and lost jobs have left on disk."""
+        """Forget jobs that are old; delete their files, and what killed processes and lost jobs have left on disk."""
+        before = time.time() - self.settings.keep_days * 86_400
+        files = await self.store.expire(before, self.settings.keep_count)
+        await asyncio.to_thread(delete, self.folders.audio, [file.file for file in files])
+        old = await asyncio.to_thread(abandoned, self.folders.audio)
+        await asyncio.to_thread(delete, self.folders.audio, await self.store.unknown_files(old))
         await asyncio.to_thread(sweep, self.folders.spool)
         await self.uploads.sweep(self.store.uploads)
 

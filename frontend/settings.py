@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from . import exposure
+
 Kind = Literal["text", "whole", "number", "path", "choice"]
 
 
@@ -113,6 +115,18 @@ TABLE: tuple[Setting, ...] = (
             "fit: 4 for the 0.6B and the 1.7B in fp32, 5 for the 4B (computed, not run).", low=1, high=1024),
     Setting("host", "ACESTEP_API_HOST", "text", "127.0.0.1", "Address that the native API listens on."),
     _port("port", "ACESTEP_API_PORT", 8001, "Port of the native API."),
+    Setting("native_api_key", "ACESTEP_API_KEY", "text", None,
+            "Key of the native API, asked of every request but `/health`, `/livez` and `/readyz` (`Authorization: "
+            "Bearer`); with it there is a list of jobs. Unset: `--api-key`, else no key."),
+    Setting("chat_host", "OPENROUTER_HOST", "text", "127.0.0.1",
+            "Address that the OpenRouter-compatible API listens on."),
+    _port("chat_port", "OPENROUTER_PORT", 8002, "Port of the OpenRouter-compatible API."),
+    Setting("api_key", "OPENROUTER_API_KEY", "text", None,
+            "Key of the OpenRouter-compatible API, asked of every request but `/health` (`Authorization: Bearer`). "
+            "Unset or empty: no key."),
+    Setting("generation_timeout", "ACESTEP_GENERATION_TIMEOUT", "number", 600.0,
+            "Seconds after which a chat request whose song is not ready is answered with 504 and its song cancelled. "
+            "Native jobs have no such end.", low=1, high=86_400),
     _port("triton_http_port", "TRITON_HTTP_PORT", 18000, "HTTP port of the embedded Triton server."),
     _port("triton_grpc_port", "TRITON_GRPC_PORT", 18001, "gRPC port of the embedded Triton server."),
     _port("triton_metrics_port", "TRITON_METRICS_PORT", 18002, "Metrics port of the embedded Triton server."),
@@ -125,8 +139,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("queue_maxsize", "ACESTEP_QUEUE_MAXSIZE", "whole", 200,
             "Jobs that may wait; one more is answered with 429. Running jobs do not count.", low=1, high=100_000),
     Setting("queue_workers", "ACESTEP_QUEUE_WORKERS", "whole", None,
-            "Most songs that this frontend has in flight. Unset: what the pipeline reports as its capacity.",
-            low=1, high=256),
+            "Most songs that this frontend has in flight; 0 lets jobs wait. Unset: what the pipeline reports as its "
+            "capacity.", low=0, high=256),
     Setting("avg_job_seconds", "ACESTEP_AVG_JOB_SECONDS", "number", 5.0,
             "Assumed seconds per job until jobs have been measured.", low=0.001, high=86_400),
     Setting("avg_window", "ACESTEP_AVG_WINDOW", "whole", 50, "Finished jobs whose mean run time is the average.",
@@ -138,32 +152,31 @@ TABLE: tuple[Setting, ...] = (
             "Largest multipart request body in MiB, all its files together; a larger one is answered with 413. The "
             "default admits ten minutes of 48 kHz stereo WAV, 32-bit float, as source and as reference.",
             low=1, high=65_536),
+    Setting("audio_root", "AUDIO_ROOT", "path", None,
+            "Folder whose files `src_audio_path` and `reference_audio_path` may name; links must end inside of it. "
+            "Unset: paths are refused, files are uploaded."),
+    Setting("keep_days", "JOB_KEEP_DAYS", "number", 30.0,
+            "Days that ended jobs and their audio files are kept.", low=0.01, high=36_500),
+    Setting("keep_count", "JOB_KEEP_COUNT", "whole", 1000,
+            "Ended jobs that are kept with their audio files; of more the oldest go.", low=1, high=1_000_000),
     Setting("lease_seconds", "JOB_LEASE_SECONDS", "number", 30.0,
             "A running job whose worker has not renewed its lease for this long is run again by another worker.",
             low=2, high=3600),
 )
 
 _OFFLOAD = "Triton keeps what it serves loaded; memory is chosen by what is exported, not by moving weights"
-_NO_CHAT = "the OpenRouter-compatible API is not built yet"
 HINTS: tuple[Hint, ...] = (
     Hint("ACESTEP_USE_FLASH_ATTENTION", "attention is part of the exported graph; its runtime picks the kernel"),
     Hint("ACESTEP_OFFLOAD_TO_CPU", _OFFLOAD),
     Hint("ACESTEP_OFFLOAD_DIT_TO_CPU", _OFFLOAD),
     Hint("ACESTEP_LM_OFFLOAD_TO_CPU", _OFFLOAD),
     Hint("ACESTEP_API_WORKERS", "songs in flight are ACESTEP_QUEUE_WORKERS; no thread waits for one"),
-    Hint("OPENROUTER_API_KEY", _NO_CHAT),
-    Hint("OPENROUTER_HOST", _NO_CHAT),
-    Hint("OPENROUTER_PORT", _NO_CHAT),
-)
-# Who sets one of these expects a closed door: an open one must not start instead.
-REFUSED: tuple[Hint, ...] = (
-    Hint("ACESTEP_API_KEY", "keys are not built yet, and without one everybody who reaches the API may use it"),
 )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One process's settings, checked; fields are the table's attributes, `warnings` one line per hint that was set."""
+    """One process's settings, checked: the table's attributes, and `warnings`, a line for each hint and open door."""
 
     checkpoints: Path | None
     model: str | None
@@ -178,6 +191,11 @@ class Settings:
     lm_cpu_kv_gib: int
     host: str
     port: int
+    native_api_key: str | None
+    chat_host: str
+    chat_port: int
+    api_key: str | None
+    generation_timeout: float
     triton_http_port: int
     triton_grpc_port: int
     triton_metrics_port: int
@@ -190,6 +208,9 @@ class Settings:
     avg_window: int
     max_json_mb: int
     max_upload_mb: int
+    audio_root: Path | None
+    keep_days: float
+    keep_count: int
     lease_seconds: float
     warnings: tuple[str, ...] = ()
 
@@ -217,13 +238,19 @@ def resolve(flags: Mapping[str, str | None], env: Mapping[str, str], dotenv: Map
         values["triton_url"] = f"127.0.0.1:{values['triton_grpc_port']}"
     if values["checkpoints"] is None and values["model"] is not None:
         values["checkpoints"] = Path("checkpoints")
-    for hint in REFUSED:
-        if env.get(hint.name) or dotenv.get(hint.name):
-            raise SettingsError(f"{hint.name}: {hint.why}; unset it to start all the same")
+    if values["audio_root"] is not None and not values["audio_root"].is_dir():
+        raise SettingsError(f"AUDIO_ROOT: there is no folder {values['audio_root']}")
+    if values["native_api_key"] is None:
+        # Whoever gives the command a key expects every door to be closed.
+        values["native_api_key"] = (flags.get("api_key") or "").strip() or None
     warnings = tuple(
         f"{hint.name} does nothing here: {hint.why}" for hint in HINTS if env.get(hint.name) or dotenv.get(hint.name)
     )
-    return Settings(**values, warnings=warnings)
+    doors = (
+        exposure.warning(values["host"], values["native_api_key"], "ACESTEP_API_HOST", "ACESTEP_API_KEY"),
+        exposure.warning(values["chat_host"], values["api_key"], "OPENROUTER_HOST", "OPENROUTER_API_KEY"),
+    )
+    return Settings(**values, warnings=(*warnings, *filter(None, doors)))
 
 
 def _find(
@@ -295,8 +322,6 @@ def docs() -> str:
     lines += ["", "## Accepted without effect", "", "Setting one of these prints a warning with the reason.", "",
               "| variable | why it does nothing here |", "| --- | --- |"]
     lines += [f"| `{hint.name}` | {hint.why} |" for hint in HINTS]
-    lines += ["", "## Refused", "", "With one of these set nothing starts.", "", "| variable | why |", "| --- | --- |"]
-    lines += [f"| `{hint.name}` | {hint.why} |" for hint in REFUSED]
     return "\n".join(lines) + "\n"
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
-import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
-from .audio.decode import FORMATS, Floats, Stopped, UnreadableAudio, load, measure
+from .audio.decode import FORMATS, Floats, UnreadableAudio
+from .audio.sandbox import Sandbox, Stopped
 from .errors import RequestError
 from .jobs.job import Upload
 
@@ -28,7 +29,7 @@ class Uploads:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stop = threading.Event()
+        self._sandbox = Sandbox()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     def open(self) -> None:
@@ -37,7 +38,7 @@ class Uploads:
 
     def close(self) -> None:
         """Give up what is being decoded."""
-        self._stop.set()
+        self._sandbox.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def intake(self) -> Intake:
@@ -46,14 +47,14 @@ class Uploads:
 
     async def measure(self, path: Path) -> int:
         """Samples at 48 kHz in a file. Errors: UnreadableAudio."""
-        return await self._run(lambda: measure(path, self._stop))
+        return await self._run(lambda: self._sandbox.measure(path))
 
     async def load(self, upload: Upload) -> Floats:
         """The samples [2, n] of an upload. Errors: UnreadableAudio, also when the file is gone."""
         path = self._folder / upload.file
         if not path.exists():
             raise UnreadableAudio("is gone from the server's disk")
-        return await self._run(lambda: load(path, upload.samples, self._stop))
+        return await self._run(lambda: self._sandbox.load(path, upload.samples))
 
     async def discard(self, uploads: Iterable[Upload]) -> None:
         """Delete the files."""
@@ -107,9 +108,24 @@ class Intake:
         self._sinks.append(sink := Sink(path))
         return sink
 
+    @property
+    def received(self) -> Collection[str]:
+        """The fields that have a file."""
+        return self._files.keys()
+
+    async def settle(self, wanted: Mapping[str, str]) -> None:
+        """Give the files of `wanted` their fields, by what they were received as; the others are deleted."""
+        kept = {field: self._files[name] for field, name in wanted.items()}
+        await asyncio.to_thread(_unlink, [path for path in self._files.values() if path not in kept.values()])
+        self._files = kept
+
     async def measure(self) -> dict[str, Upload]:
         """What was received, by field; 400 naming the field of a file that cannot be used."""
         return {field: Upload(path.name, await self._measure(field, path)) for field, path in self._files.items()}
+
+    async def digests(self) -> dict[str, str]:
+        """SHA-256 of what was received, by field."""
+        return {field: await asyncio.to_thread(_digest, path) for field, path in sorted(self._files.items())}
 
     async def save(self, uploads: Iterable[Upload]) -> None:
         """Put these files on disk for good: after this they survive a power cut, and the context."""
@@ -163,6 +179,11 @@ class Sink:
     async def _flush(self) -> None:
         block, self._pending = self._pending, bytearray()
         await asyncio.to_thread(self._file.write, block)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unlink(paths: Iterable[Path]) -> None:

@@ -19,9 +19,10 @@ from .audio.spool import Spool, discard
 from .catalogue import Catalogue
 from .jobs.job import AudioFile, Claim, Progress, Upload, is_tried_again
 from .jobs.store import JobStore, LeaseLost
+from .live import Live, Retrying, Started
 from .songs.client import SongClient
 from .songs.errors import SongError
-from .songs.events import Audio, Done, Step
+from .songs.events import Audio, Done, Metadata, Planning, Step
 from .uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -41,17 +42,19 @@ class Workers:
     """As many jobs in flight as `start` says; what they hold is given back by `stop`."""
 
     def __init__(
-        self, store: JobStore, songs: SongClient, uploads: Uploads, folders: Folders, lease_seconds: float
+        self, store: JobStore, songs: SongClient, uploads: Uploads, folders: Folders, live: Live, lease_seconds: float
     ) -> None:
         self._store = store
         self._songs = songs
         self._uploads = uploads
         self._folders = folders
+        self._live = live
         self._lease_seconds = lease_seconds
         self._owner = uuid.uuid4().hex
         self._wake = asyncio.Semaphore(0)
         self._tasks: list[asyncio.Task[None]] = []
         self._catalogue: Catalogue | None = None
+        self._songs_made: dict[str, asyncio.Task[tuple[dict[str, Any], list[AudioFile]]]] = {}
 
     def start(self, count: int, catalogue: Catalogue | None = None) -> None:
         """Begin to take jobs; `catalogue` is for what files and results say of the models."""
@@ -71,6 +74,11 @@ class Workers:
         """Tell one idle worker that a job was submitted."""
         self._wake.release()
 
+    def drop(self, job_id: str) -> None:
+        """Cancel the song of a job that the store has ended; it ends within one step."""
+        if song := self._songs_made.get(job_id):
+            song.cancel()
+
     async def _work(self) -> None:
         while True:
             try:
@@ -88,15 +96,23 @@ class Workers:
         """Run the job and record how it ended."""
         try:
             result, files = await self._run_leased(claim)
-            await self._store.finish(claim, result, files)
+            await self._finish(claim, result, files)
             await self._uploads.discard(claim.job.work.uploads.values())
         except LeaseLost:
-            log.warning("job %s: lease lost on attempt %d", claim.job.id, claim.job.attempts)
+            log.warning("job %s: was taken from its worker on attempt %d", claim.job.id, claim.job.attempts)
         except SongError as error:
             await self._give_up_or_back(claim, error)
         except Exception:
             log.exception("job %s: attempt %d failed", claim.job.id, claim.job.attempts)
             await self._give_up_or_back(claim, SongError(500, "internal error"))
+
+    async def _finish(self, claim: Claim, result: dict[str, Any], files: Sequence[AudioFile]) -> None:
+        try:
+            await self._store.finish(claim, result, files)
+        except LeaseLost:
+            await self._unlink(files)
+            raise
+        self._live.end(claim.job.id)
 
     async def _give_up_or_back(self, claim: Claim, error: SongError) -> None:
         """Back to the queue, where only faults count as attempts, or failed."""
@@ -106,21 +122,26 @@ class Workers:
         with suppress(LeaseLost):
             if again:
                 await self._store.release(claim, delay=delay, forgive=error.status != 500)
+                self._live.say(claim.job.id, Retrying(error.text, delay))
             else:
                 code = {400: "invalid_request", 499: "cancelled"}.get(error.status, "generation_failed")
                 await self._store.fail(claim, error.text, code)
+                self._live.end(claim.job.id)
                 await self._uploads.discard(claim.job.work.uploads.values())
 
     async def _run_leased(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
-        """Make the song while the lease is kept alive; a lost lease cancels it."""
-        song = asyncio.create_task(self._make(claim))
+        """Make the song while the lease is kept alive; a lost lease and `drop` cancel it."""
+        song = self._songs_made[claim.job.id] = asyncio.create_task(self._make(claim))
         keeper = asyncio.create_task(self._keep(claim))
         try:
             await asyncio.wait((song, keeper), return_when=asyncio.FIRST_COMPLETED)
             if keeper.done():
                 await keeper
+            if song.cancelled():
+                raise LeaseLost
             return await song
         finally:
+            del self._songs_made[claim.job.id]
             song.cancel()
             keeper.cancel()
             await asyncio.gather(song, keeper, return_exceptions=True)
@@ -132,16 +153,28 @@ class Workers:
 
     async def _make(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
         """Spool the song's samples, then write its files."""
+        self._live.say(claim.job.id, Started(claim.job.attempts))
         if claim.token > 1:
             await asyncio.to_thread(discard, self._folders.spool, f"{claim.job.id}-")
-        async with Spool(self._folders.spool / f"{claim.job.id}-{claim.token}") as spool:
-            done = await self._listen(claim, spool)
-            await self._store.progress(claim, Progress("write", 0, len(done.seeds)))
-            files = await asyncio.gather(*(self._write(claim, spool, done, i) for i in range(len(done.seeds))))
+        writing: list[asyncio.Task[AudioFile]] = []
+        try:
+            async with Spool(self._folders.spool / f"{claim.job.id}-{claim.token}") as spool:
+                done = await self._listen(claim, spool)
+                await self._store.progress(claim, Progress("write", 0, len(done.seeds)))
+                self._live.say(claim.job.id, Step("write", 0, len(done.seeds)))
+                writing = [asyncio.create_task(self._write(claim, spool, done, i)) for i in range(len(done.seeds))]
+                files = await asyncio.gather(*writing)
+        except BaseException:
+            ends = await asyncio.gather(*writing, return_exceptions=True)
+            await self._unlink([end for end in ends if isinstance(end, AudioFile)])
+            raise
         return _result(done, files, self._catalogue), list(files)
 
     async def _listen(self, claim: Claim, spool: Spool) -> Done:
-        """Events of the song: samples go to the spool, steps to the job's progress (at most two a second)."""
+        """Events of the song: samples go to the spool, the rest to the job's followers.
+
+        Steps go to its record too, at most two a second.
+        """
         reported = 0.0
         work = claim.job.work
         audio = {name: partial(self._load, name, upload) for name, upload in work.uploads.items()}
@@ -150,9 +183,13 @@ class Workers:
                 match event:
                     case Audio(item, offset, pcm):
                         await spool.write(item, offset, pcm)
-                    case Step(phase, k, n) if time.monotonic() - reported >= _PROGRESS_SECONDS:
-                        await self._store.progress(claim, Progress(phase, k, n))
-                        reported = time.monotonic()
+                    case Step(phase, k, n):
+                        self._live.say(claim.job.id, event)
+                        if time.monotonic() - reported >= _PROGRESS_SECONDS:
+                            await self._store.progress(claim, Progress(phase, k, n))
+                            reported = time.monotonic()
+                    case Metadata() | Planning():
+                        self._live.say(claim.job.id, event)
                     case Done():
                         return event
         raise SongError(500, "the song pipeline ended without a result")
@@ -174,6 +211,11 @@ class Workers:
         factor = (limit if done.keeps_level else gain)(done.peaks[item])
         await write_file(spool.file(item), self._folders.audio / name, audio_format, factor, tags)
         return AudioFile(path=f"/audio/{name}", file=name, audio_format=audio_format)
+
+    async def _unlink(self, files: Sequence[AudioFile]) -> None:
+        """Delete files that no job will know."""
+        for file in files:
+            await asyncio.to_thread((self._folders.audio / file.file).unlink, missing_ok=True)
 
 
 def _tags(claim: Claim, done: Done, item: int, catalogue: Catalogue | None) -> Tags:

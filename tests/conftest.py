@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 import pytest
@@ -21,6 +21,9 @@ from embedded import orphans, shm, stack_file
 from embedded.identity import Identity
 from embedded.stack_file import StackFile
 from frontend.settings import TABLE
+
+if TYPE_CHECKING:
+    from tests.scripted import Scripted
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 280.0  # the first start after a clone exports the embedded checkpoint
@@ -69,7 +72,7 @@ def launcher_environment(state: Path, lm: bool = False) -> dict[str, str]:
     """
     names = {name for setting in TABLE for name in setting.names}
     env = {name: value for name, value in os.environ.items() if name not in names}
-    ports = ("ACESTEP_API_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
+    ports = ("ACESTEP_API_PORT", "OPENROUTER_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
     env |= {name: str(port) for name, port in zip(ports, free_ports(len(ports)), strict=True)}
     build = os.environ.get("ACESTEP_BUILD", str(ROOT / "build"))
     own = {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}
@@ -133,6 +136,17 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack
         each.stop()
         orphans.reap(Identity.of(each.state))  # of a test that failed after it had killed a launcher
         shm.clean(each.shm_prefix)
+
+
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripted]:
+    """A Triton whose pipeline does what captions say; see tests/scripted.py."""
+    from tests.scripted import Scripted, make
+
+    folder = tmp_path_factory.mktemp("scripted")
+    running = start(folder / "stack", make(folder), frontend=False)
+    yield Scripted(running.triton_grpc, next((folder / "repository").rglob("model.py")).parent)
+    assert running.stop() == 0, running.output
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@
 
 import asyncio
 import os
+import struct
 import threading
 import time
 
@@ -14,8 +15,10 @@ from quart import Quart, request
 
 from frontend.answers import new_app
 from frontend.audio import decode
-from frontend.audio.decode import UnreadableAudio, load, measure
-from frontend.audio.encode import PEAK, SAMPLE_RATE, Stopped, Tags, encode, gain, limit, write_file
+from frontend.audio.decode import UnreadableAudio, measure
+from frontend.audio.encode import PEAK, Stopped, Tags, encode, gain, limit, write_file
+from frontend.audio.pcm import SAMPLE_RATE
+from frontend.audio.sandbox import Sandbox
 from frontend.audio.serve import serve_file
 from frontend.audio.spool import Spool, sweep
 
@@ -220,10 +223,10 @@ def tone(rate, channels, seconds=SECONDS):
 
 
 def samples_of(path):
-    audio = load(path, measure(path))
+    audio = np.concatenate(list(decode.decode(path)))
     assert audio.dtype == np.float32
-    assert audio.flags["C_CONTIGUOUS"]
-    return audio
+    assert measure(path) == len(audio)
+    return audio.T
 
 
 SHAPES = [(48_000, 2), (44_100, 1), (22_050, 2), (96_000, 6), (8_000, 1)]
@@ -311,4 +314,58 @@ def test_a_file_that_changed_is_refused(tmp_path):
     soundfile.write(tmp_path / "x", tone(48_000, 2), 48_000, format="WAV")
     for samples in (FRAMES - 1, FRAMES + 1):
         with pytest.raises(UnreadableAudio, match="is not the file it was"):
-            load(tmp_path / "x", samples)
+            Sandbox().load(tmp_path / "x", samples)
+
+
+def test_a_child_gives_the_same_samples(tmp_path):
+    soundfile.write(tmp_path / "x", tone(44_100, 1, 2.0), 44_100, format="FLAC")
+    sandbox = Sandbox()
+    samples = sandbox.measure(tmp_path / "x")
+    audio = sandbox.load(tmp_path / "x", samples)
+    assert (audio.shape, str(audio.dtype), audio.flags["C_CONTIGUOUS"]) == ((2, 96_000), "float32", True)
+    assert np.array_equal(audio, samples_of(tmp_path / "x"))
+
+
+def wav(claimed, present, seconds_of_bytes=8_000):
+    """A WAV header of 8 kHz, 8 bit, mono that promises `claimed` bytes, and `present` bytes."""
+    form = struct.pack("<HHIIHH", 1, 1, 8_000, seconds_of_bytes, 1, 8)
+    return (b"RIFF" + struct.pack("<I", (claimed + 36) % 2**32) + b"WAVEfmt " + struct.pack("<I", 16) + form
+            + b"data" + struct.pack("<I", claimed) + b"\x80" * present)
+
+
+def rf64(claimed, present):
+    """The same at 48 kHz, 16 bit, stereo, with a 64-bit size."""
+    form = struct.pack("<HHIIHH", 1, 2, 48_000, 192_000, 4, 16)
+    sizes = struct.pack("<IQQQI", 28, claimed + 72, claimed, claimed // 4, 0)
+    return (b"RF64\xff\xff\xff\xffWAVEds64" + sizes + b"fmt " + struct.pack("<I", 16) + form
+            + b"data\xff\xff\xff\xff" + b"\0" * present)
+
+
+CUT = "is cut off: its header promises more audio than there is"
+
+
+@pytest.mark.parametrize(("data", "detail"), [
+    (wav(36_000 * 8_000, 8_000), "is longer than 600 seconds"), (wav(36_000 * 8_000, 0), "is longer than 600 seconds"),
+    (rf64(36_000 * 192_000, 192_000), "is longer than 600 seconds"), (wav(80_000, 79_999), CUT),
+    (rf64(1_920_000, 1_919_999), CUT), (rf64(2**63, 192_000), "is longer than 600 seconds"),
+])
+def test_a_wav_that_promises_more_than_it_holds_is_refused(tmp_path, data, detail):
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(UnreadableAudio) as error:
+        measure(tmp_path / "x")
+    assert str(error.value) == detail
+
+
+@pytest.mark.parametrize("claimed", [16_000, 0xFFFFFFFF, 0x7FFFF000])
+def test_a_wav_that_was_written_as_a_stream_is_read_to_its_end(tmp_path, claimed):
+    (tmp_path / "x").write_bytes(wav(claimed, 16_000))
+    assert measure(tmp_path / "x") == 96_000
+
+
+def test_a_flac_that_was_written_as_a_stream_is_read_to_its_end(tmp_path):
+    soundfile.write(tmp_path / "x", tone(48_000, 2, 3.0), 48_000, format="FLAC")
+    data = bytearray((tmp_path / "x").read_bytes())
+    data[21] &= 0xF0  # STREAMINFO: 36 bits of a length that is not known
+    data[22:26] = bytes(4)
+    (tmp_path / "x").write_bytes(data)
+    assert measure(tmp_path / "x") == 144_000

@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from frontend import metrics
+from frontend.chat import routes as chat_routes
+from frontend.chat.fields import TABLE as CHAT_FIELDS
 from frontend.native.routes import create_app
 from frontend.services import Services
 from frontend.settings import resolve
@@ -12,19 +15,28 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 async def test_every_route_is_in_the_docs_and_the_other_way_round():
-    services = Services(resolve({}, {}, {}))
-    rules = [rule for rule in create_app(services).url_map.iter_rules() if rule.endpoint != "static"]
+    services = Services(resolve({"native_api_key": "key"}, {}, {}))
+    apps = (create_app(services), chat_routes.create_app(services))
+    rules = [rule for app in apps for rule in app.url_map.iter_rules() if rule.endpoint != "static"]
     await services.songs.close()
     served = {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
-    documented = set(re.findall(r"^\| `((?:GET|POST) [^`]+)`", (DOCS / "api.md").read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `((?:GET|POST|DELETE) [^`]+)`", (DOCS / "api.md").read_text(), re.MULTILINE))
     assert documented == served
 
 
+def test_every_field_of_a_chat_request_is_in_the_docs_and_the_other_way_round():
+    text = (DOCS / "api.md").read_text().partition("### Fields\n")[2].partition("### Answers")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
+    documented = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(documented) == sorted(
+        [entry.name for entry in CHAT_FIELDS] + ["messages", "audio_config", "format"])
+
+
 def test_the_metrics_table_is_the_served_one():
-    assert (DOCS / "metrics.md").read_text() == describe_metrics() + "\n"
+    assert (DOCS / "metrics.md").read_text() == f"{describe_metrics()}\n{metrics.describe_metrics()}\n"
 
 
 def test_metric_names_carry_their_unit():
-    for metric in METRICS:
+    for metric in (*METRICS, *metrics.METRICS):
         assert metric.name.startswith("acestep_")
         assert (metric.kind == "counter") == metric.name.endswith("_total")

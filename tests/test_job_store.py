@@ -1,4 +1,4 @@
-"""The contract of a job store: queue order and bound, leases, fencing, attempts, durability."""
+"""The contract of a job store: queue order and bound, leases, fencing, attempts, cancelling, keys, durability."""
 
 # mypy: allow-untyped-calls
 
@@ -10,9 +10,19 @@ from dataclasses import replace
 
 import pytest
 
-from frontend.jobs.job import MAX_ATTEMPTS, MAX_CLAIMS, TRANSITIONS, AudioFile, Progress, State, Work, is_tried_again
+from frontend.jobs.job import (
+    MAX_ATTEMPTS,
+    MAX_CLAIMS,
+    TRANSITIONS,
+    AudioFile,
+    Once,
+    Progress,
+    State,
+    Work,
+    is_tried_again,
+)
 from frontend.jobs.sqlite import SqliteJobStore
-from frontend.jobs.store import LeaseLost, QueueFull, StoreError
+from frontend.jobs.store import KeyReused, LeaseLost, QueueFull, StoreError
 
 WORK = Work({"caption": "música 🎵", "lyrics": "a\x00b", "seeds": [1, 2]}, "mp3", ("a note",))
 FILES = (AudioFile("/audio/one.mp3", "one.mp3", "mp3"), AudioFile("/audio/two.mp3", "two.mp3", "mp3"))
@@ -78,6 +88,90 @@ async def test_failure_is_kept(store):
     failed = await store.get(job.id)
     assert (failed.state, failed.error, failed.error_code, failed.result) == (
         State.FAILED, "no such luck", "unlucky", None)
+
+
+async def test_a_waiting_job_is_cancelled_and_the_others_move_up(store, clock):
+    jobs = await submit(store, 3)
+    clock.now += 1
+    ended = await store.cancel(jobs[1].id, "Cancelled", "cancelled")
+    assert ended == await store.get(jobs[1].id)
+    assert (ended.state, ended.error, ended.error_code, ended.started_at, ended.finished_at, ended.position) == (
+        State.FAILED, "Cancelled", "cancelled", None, clock.now, 0)
+    assert [(await store.get(job.id)).position for job in jobs] == [1, 0, 2]
+    assert [(await store.claim("w", 30)).job.id for _ in range(2)] == [jobs[0].id, jobs[2].id]
+    assert await store.claim("w", 30) is None
+
+
+async def test_a_running_job_is_cancelled_and_its_worker_changes_nothing(store, clock):
+    [job] = await submit(store)
+    claim = await store.claim("w", 30)
+    clock.now += 100
+    ended = await store.cancel(job.id, "too late", "expired")
+    assert (ended.state, ended.error, ended.error_code) == (State.FAILED, "too late", "expired")
+    for late in (store.finish(claim, {}, FILES), store.progress(claim, Progress("decode", 1, 2)),
+                 store.renew(claim, 30), store.release(claim)):
+        with pytest.raises(LeaseLost):
+            await late
+    assert await store.get(job.id) == ended
+    assert await store.release_all("w") == 0
+    assert await store.claim("w", 30) is None
+    assert (await store.stats(50)).average_seconds is None, "it says nothing of how long a job takes"
+
+
+async def test_what_has_ended_cannot_be_cancelled(store):
+    jobs = await submit(store, 2)
+    await store.finish(await store.claim("w", 30), {}, ())
+    await store.fail(await store.claim("w", 30), "no", "no")
+    before = [await store.get(job.id) for job in jobs]
+    for job_id in (*(job.id for job in jobs), "no such id"):
+        assert await store.cancel(job_id, "Cancelled", "cancelled") is None
+    assert [await store.get(job.id) for job in jobs] == before
+
+
+async def test_a_key_gives_the_same_job_and_is_durable(open_store):
+    store = await open_store()
+    once = Once("my key", "digest")
+    job = await store.submit(WORK, 1, once)
+    assert await store.submit(replace(WORK, audio_format="wav"), 1, once) == job, "also when the queue is full"
+    with pytest.raises(KeyReused):
+        await store.submit(WORK, 100, Once("my key", "another"))
+    other = await store.submit(WORK, 100, Once("My key", "digest"))
+    assert other.id != job.id
+    await store.finish(await store.claim("w", 30), {}, ())
+    await store.close()
+    again = await open_store()
+    assert (await again.submit(WORK, 100, once)).state is State.SUCCEEDED
+    assert len(await again.list(10)) == 2
+
+
+async def test_equal_keys_at_the_same_time_are_one_job(open_store):
+    stores = [await open_store() for _ in range(3)]
+    jobs = await asyncio.gather(*(store.submit(WORK, 100, Once("k", "d")) for _ in range(5) for store in stores))
+    assert len({job.id for job in jobs}) == 1
+    assert (await stores[0].stats(1)).queued == 1
+
+
+async def test_old_jobs_are_forgotten_with_their_files_and_keys(store, clock):
+    begin, jobs = clock.now, []
+    for number in range(5):
+        jobs.append(await store.submit(WORK, 100, Once(str(number), "d")))
+        claim = await store.claim("w", 1000)
+        clock.now = begin + 100 * (number + 1)
+        if number == 2:
+            await store.fail(claim, "no", "no")
+        else:
+            await store.finish(claim, {}, [AudioFile(f"/audio/{number}", f"{number}.mp3", "mp3")])
+    waiting = await store.submit(WORK, 100)
+    clock.now += 100_000
+    assert [file.file for file in await store.expire(begin + 200, 100)] == ["0.mp3"], "the one that ended before"
+    assert [file.file for file in await store.expire(0, 2)] == ["1.mp3"], "all but the last two"
+    assert [(await store.get(job.id)) is None for job in [*jobs, waiting]] == [True] * 3 + [False] * 3
+    assert await store.find_audio("/audio/1") is None
+    assert await store.find_audio("/audio/3") is not None
+    assert await store.expire(0, 2) == []
+    assert (await store.submit(WORK, 100, Once("0", "other"))).id != jobs[0].id
+    assert await store.unknown_files(["3.mp3", "1.mp3", "x", ".3.mp3.part"]) == {"1.mp3", "x", ".3.mp3.part"}
+    assert await store.unknown_files([]) == set()
 
 
 async def test_unknown_job(store):

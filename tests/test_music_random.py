@@ -51,6 +51,14 @@ async def test_thinking_stands_in_json_or_in_the_query(services, path, headers, 
     jsonschema.validate(job.work.song, SCHEMA)
 
 
+async def test_sent_again_with_its_key_it_is_one_job(services):
+    key = {"Idempotency-Key": "once"}
+    first = await post(services, headers=key)
+    assert await post(services, headers=key) == first
+    assert await post(services, f"{PATH}?thinking=false", headers=key) == (
+        409, {"detail": "Idempotency-Key: was used with another request"})
+
+
 async def test_refusals(services):
     assert await post(services, headers=JSON, data=b'{"thinking": [1]}') == (
         400, {"detail": "thinking: must be true or false"})

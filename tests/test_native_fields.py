@@ -260,14 +260,6 @@ def test_refusals(body, detail):
     assert refusal(**body).startswith(detail)
 
 
-@pytest.mark.parametrize(("body", "detail"), [
-    ({"reference_audio_path": "/a.wav"}, "reference_audio_path: is not built yet; upload the file as reference_audio"),
-    ({"task_type": "cover", "srcAudioPath": "/a.wav"}, "srcAudioPath: is not built yet; upload the file as src_audio"),
-])
-def test_what_is_not_built_says_so(body, detail):
-    assert refusal(**body) == detail
-
-
 LM_CANONICAL = {  # field: (value sent, key of the canonical request, value there)
     "thinking": ("yes", "thinking", True), "sample_mode": (True, "sample_mode", True),
     "sample_query": ("  a song  ", "sample_query", "a song"), "use_format": ("1", "use_format", "need"),

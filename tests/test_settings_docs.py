@@ -12,11 +12,12 @@ from embedded.refusal import Refusal
 from frontend.settings import HINTS, TABLE, SettingsError, docs, load
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTED = {  # by the native API's document
+DOCUMENTED = {  # by the two APIs' documents
     "ACESTEP_API_HOST", "ACESTEP_API_PORT", "ACESTEP_CONFIG_PATH", "ACESTEP_CONFIG_PATH2", "ACESTEP_CONFIG_PATH3",
     "ACESTEP_DEVICE", "ACESTEP_USE_FLASH_ATTENTION", "ACESTEP_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_DIT_TO_CPU",
     "ACESTEP_LM_MODEL_PATH", "ACESTEP_LM_BACKEND", "ACESTEP_LM_DEVICE", "ACESTEP_LM_OFFLOAD_TO_CPU",
     "ACESTEP_QUEUE_MAXSIZE", "ACESTEP_QUEUE_WORKERS", "ACESTEP_AVG_JOB_SECONDS", "ACESTEP_TMPDIR",
+    "OPENROUTER_API_KEY", "OPENROUTER_HOST", "OPENROUTER_PORT",
 }
 
 
@@ -116,10 +117,19 @@ def test_memory_hints_warn_and_change_nothing(hint):
     assert with_hint.environment() == settings().environment()
 
 
-def test_a_key_that_would_not_be_asked_for_stops_the_start():
-    with pytest.raises(SettingsError, match="ACESTEP_API_KEY: keys are not built yet"):
-        settings(env={"ACESTEP_API_KEY": "secret"})
-    assert settings(env={"ACESTEP_API_KEY": ""}).warnings == ()
+def test_an_empty_key_is_none():
+    assert settings(env={"OPENROUTER_API_KEY": "sk-1"}).api_key == "sk-1"
+    assert settings(["--api-key", "sk-2"], {"OPENROUTER_API_KEY": "sk-1"}).api_key == "sk-2"
+    assert settings(env={"OPENROUTER_API_KEY": " "}).api_key is None
+
+
+def test_a_key_on_the_command_line_closes_both_apis():
+    both = settings(["--api-key", "secret"])
+    assert (both.native_api_key, both.api_key) == ("secret", "secret")
+    assert settings(["--api-key", "chat"], {"ACESTEP_API_KEY": "native"}).native_api_key == "native"
+    one = settings(env={"ACESTEP_API_KEY": "native", "OPENROUTER_API_KEY": " "})
+    assert (one.native_api_key, one.api_key) == ("native", None)
+    assert settings(env={"OPENROUTER_API_KEY": "chat"}).native_api_key is None
 
 
 def test_environment_hands_everything_on(tmp_path):

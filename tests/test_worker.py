@@ -13,6 +13,7 @@ import soundfile
 from frontend.catalogue import SHARED_TRITON_MODELS
 from frontend.jobs.job import State, Work
 from frontend.jobs.sqlite import SqliteJobStore
+from frontend.live import Live
 from frontend.native.record import record
 from frontend.services import Services
 from frontend.settings import resolve
@@ -126,7 +127,8 @@ class Frontend:
         self.uploads.open()
         self.store = await SqliteJobStore.open(self.state / "jobs.sqlite")
         self.songs = SongClient(self.url)
-        self.workers = Workers(self.store, self.songs, self.uploads, folders, lease_seconds=10)
+        self.live = Live()
+        self.workers = Workers(self.store, self.songs, self.uploads, folders, self.live, lease_seconds=10)
         self.workers.start(self.count)
         return self
 

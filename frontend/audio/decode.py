@@ -1,8 +1,10 @@
-"""Uploaded audio to samples: any rate and channel count in, 48 kHz stereo out, block by block."""
+"""Uploaded audio to samples: any rate and channel count in, 48 kHz stereo out, block by block.
+
+What reads a client's bytes runs in a process of its own: see frontend.audio.child.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,8 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from .encode import SAMPLE_RATE
-from .spool import CHANNELS
+from .pcm import CHANNELS, SAMPLE_RATE
+from .riff import read_claim
 
 Floats = npt.NDArray[np.float32]
 
@@ -20,6 +22,7 @@ FORMATS = "wav, flac, ogg, opus or mp3"
 MAX_SECONDS = 600
 _CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
 _LOWEST_RATE, _HIGHEST_RATE = 4_000, 384_000
+_UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a FLAC file that was written as a stream
 _BLOCK = 1 << 17  # values of one read, all channels together
 # Encoders fill up their last block: what they add to ten minutes is cut off instead of refused.
 _PADDING_SECONDS = 0.1
@@ -29,42 +32,23 @@ class UnreadableAudio(ValueError):
     """A file that cannot be used; the text says why in one line that continues the field's name."""
 
 
-class Stopped(Exception):
-    """The decoding was given up before its end."""
-
-
-def measure(path: Path, stop: threading.Event | None = None) -> int:
-    """How many samples at 48 kHz `load` would give; decodes all of it. Errors: UnreadableAudio. Blocking."""
-    samples = sum(len(block) for block in _decode(path, stop))
+def measure(path: Path) -> int:
+    """How many samples at 48 kHz `decode` gives; decodes all of it. Errors: UnreadableAudio."""
+    samples = sum(len(block) for block in decode(path))
     if not samples:
         raise UnreadableAudio("holds no audio")
     return samples
 
 
-def load(path: Path, samples: int, stop: threading.Event | None = None) -> Floats:
-    """The `samples` of a measured file as float32 [2, samples] within ±1, the same ones every time. Blocking."""
-    audio = np.empty((CHANNELS, samples), np.float32)
-    at = 0
-    for block in _decode(path, stop):
-        if at + len(block) > samples:
-            break
-        audio[:, at : at + len(block)] = block.T
-        at += len(block)
-    if at != samples:
-        raise UnreadableAudio("is not the file it was")
-    return audio
-
-
-def _decode(path: Path, stop: threading.Event | None) -> Iterator[Floats]:
-    """Blocks [n, 2] of the whole file, in order."""
+def decode(path: Path) -> Iterator[Floats]:
+    """Blocks float32 [n, 2] of the whole file within ±1, the same ones every time. Errors: UnreadableAudio."""
     limit = MAX_SECONDS * SAMPLE_RATE
     decoded = 0
     try:
         with _Stream(path) as sound:
             _check(sound)
+            _check_claim(path, sound.samplerate)
             for block in _resampled(sound):
-                if stop is not None and stop.is_set():
-                    raise Stopped
                 kept = block[: max(0, limit - decoded)]
                 decoded += len(block)
                 _check_length(decoded / SAMPLE_RATE)
@@ -85,7 +69,16 @@ def _check(sound: _Stream) -> None:
         raise UnreadableAudio(f"is {sound.format.lower()}; it must be {FORMATS}")
     if not _LOWEST_RATE <= sound.samplerate <= _HIGHEST_RATE:
         raise UnreadableAudio(f"has a sample rate of {sound.samplerate}; it must be {_LOWEST_RATE} to {_HIGHEST_RATE}")
-    _check_length(sound.frames / sound.samplerate)
+    if sound.frames != _UNKNOWN_LENGTH:
+        _check_length(sound.frames / sound.samplerate)
+
+
+def _check_claim(path: Path, rate: int) -> None:
+    """Refuse a WAV file whose header promises more than there is; libsndfile would take what there is."""
+    claim = read_claim(path)
+    if claim is not None and claim.claimed > claim.present:
+        _check_length(claim.claimed / claim.frame_bytes / rate)
+        raise UnreadableAudio("is cut off: its header promises more audio than there is")
 
 
 def _check_length(seconds: float) -> None:

@@ -15,9 +15,8 @@ import numpy.typing as npt
 import soundfile
 
 from .id3 import id3
-from .spool import CHANNELS
+from .pcm import CHANNELS, SAMPLE_RATE
 
-SAMPLE_RATE = 48_000
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
 CONTENT_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
 _MP3_SCALE = 0.97  # what LAME's preset for 192 kbit/s multiplies the samples with
@@ -49,12 +48,16 @@ class Stopped(Exception):
 
 
 async def write_file(source: Path, target: Path, audio_format: str, factor: float, tags: Tags) -> None:
-    """`encode` off the event loop; cancelling gives the file up at the next block, so that a stop need not wait."""
+    """`encode` off the event loop; cancelling gives the file up at the next block, and returns when it is gone."""
     stop = threading.Event()
+    writing = asyncio.ensure_future(asyncio.to_thread(encode, source, target, audio_format, factor, tags, stop))
     try:
-        await asyncio.to_thread(encode, source, target, audio_format, factor, tags, stop)
-    finally:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
         stop.set()
+        await asyncio.wait((writing,))
+        target.unlink(missing_ok=True)
+        raise
 
 
 def encode(

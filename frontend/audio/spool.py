@@ -12,7 +12,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-CHANNELS = 2
+from .pcm import CHANNELS
+
 _ABANDONED_SECONDS = 24 * 3600
 
 

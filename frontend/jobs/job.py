@@ -1,11 +1,14 @@
-"""A job and its states: queued -> running -> succeeded | failed; running -> queued when its worker is lost."""
+"""A job and its states: queued -> running -> succeeded | failed; back to queued when its worker is lost.
+
+A job that is cancelled has failed, from either of the first two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 class State(StrEnum):
@@ -14,9 +17,13 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
+    @property
+    def is_final(self) -> bool:
+        return not TRANSITIONS[self]
+
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.RUNNING}),
+    State.QUEUED: frozenset({State.RUNNING, State.FAILED}),
     State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.QUEUED}),
     State.SUCCEEDED: frozenset(),
     State.FAILED: frozenset(),
@@ -39,12 +46,22 @@ class Work:
     """What is to be made: the pipeline's song request, the file format, remarks for the result, uploads by tensor.
 
     `song` has every field of the pipeline's request schema, seeds drawn, so a second attempt gives the same song.
+    `api` is the one that the job came by.
     """
 
     song: Mapping[str, Any]
     audio_format: str
     notes: tuple[str, ...] = ()
     uploads: Mapping[str, Upload] = field(default_factory=dict)
+    api: Literal["native", "chat"] = "native"
+
+
+@dataclass(frozen=True)
+class Once:
+    """A client's own name of a submission, and the digest of what it submitted: the same again gives the same job."""
+
+    key: str
+    digest: str
 
 
 @dataclass(frozen=True)

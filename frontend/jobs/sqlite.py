@@ -7,15 +7,15 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Progress, State, Upload, Work
-from .store import JobStore, LeaseLost, QueueFull, Stats, StoreError
+from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Once, Progress, State, Upload, Work
+from .store import JobStore, KeyReused, LeaseLost, QueueFull, Stats, StoreError
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -52,6 +52,13 @@ MIGRATIONS = (
         job_id TEXT NOT NULL REFERENCES job (id)
     ) STRICT;
     """,
+    "ALTER TABLE job ADD COLUMN was_cancelled INTEGER NOT NULL DEFAULT 0",
+    """
+    ALTER TABLE job ADD COLUMN once_key TEXT;
+    ALTER TABLE job ADD COLUMN once_digest TEXT;
+    CREATE UNIQUE INDEX job_by_once ON job (once_key) WHERE once_key IS NOT NULL;
+    CREATE INDEX audio_by_job ON audio (job_id);
+    """,
 )
 _MOVES = ", ".join(f"('{old}', '{new}')" for old, allowed in TRANSITIONS.items() for new in sorted(allowed))
 _GUARD = f"""
@@ -84,16 +91,22 @@ class SqliteJobStore(JobStore):
             raise StoreError(f"{path}: {error}") from None
         return store
 
-    async def submit(self, work: Work, limit: int) -> Job:
+    async def submit(self, work: Work, limit: int, once: Once | None = None) -> Job:
         job_id = str(uuid.uuid4())
 
         def insert() -> Job:
             with self._transaction() as db:
+                if once is not None and (row := db.execute(f"{_JOB} WHERE once_key = ?", (once.key,)).fetchone()):
+                    if row["once_digest"] != once.digest:
+                        raise KeyReused
+                    return _job(row)
                 (waiting,) = db.execute("SELECT count(*) FROM job WHERE state = 'queued'").fetchone()
                 if waiting >= limit:
                     raise QueueFull
-                db.execute("INSERT INTO job (id, state, work, created_at) VALUES (?, 'queued', ?, ?)",
-                           (job_id, _to_json(asdict(work)), self._clock()))
+                names = (None, None) if once is None else (once.key, once.digest)
+                db.execute(
+                    "INSERT INTO job (id, state, work, created_at, once_key, once_digest)"
+                    " VALUES (?, 'queued', ?, ?, ?, ?)", (job_id, _to_json(asdict(work)), self._clock(), *names))
                 return _job(db.execute(f"{_JOB} WHERE id = ?", (job_id,)).fetchone())
 
         return await self._run(insert)
@@ -102,9 +115,15 @@ class SqliteJobStore(JobStore):
         row = await self._run(lambda: self._db.execute(f"{_JOB} WHERE id = ?", (job_id,)).fetchone())
         return None if row is None else _job(row)
 
-    async def list(self, limit: int) -> Sequence[Job]:
-        rows = await self._run(
-            lambda: self._db.execute(f"{_JOB} ORDER BY seq DESC LIMIT ?", (limit,)).fetchall())
+    async def list(
+        self, limit: int, *, before: str | None = None, states: Collection[State] | None = None
+    ) -> Sequence[Job]:
+        wanted = tuple(State if states is None else states)
+        marks = ", ".join("?" * len(wanted))
+        older = "" if before is None else "AND seq < (SELECT seq FROM job WHERE id = ?)"
+        values = (*wanted, *(() if before is None else (before,)), limit)
+        rows = await self._run(lambda: self._db.execute(
+            f"{_JOB} WHERE state IN ({marks}) {older} ORDER BY seq DESC LIMIT ?", values).fetchall())
         return [_job(row) for row in rows]
 
     async def uploads(self) -> Sequence[Upload]:
@@ -148,6 +167,18 @@ class SqliteJobStore(JobStore):
             claim, "state = 'failed', finished_at = :now, lease_owner = NULL, error = :error, error_code = :code",
             now=self._clock(), error=error, code=code)
 
+    async def cancel(self, job_id: str, error: str, code: str) -> Job | None:
+        def end() -> Job | None:
+            with self._transaction() as db:
+                row = db.execute(
+                    "UPDATE job SET state = 'failed', finished_at = :now, lease_owner = NULL, was_cancelled = 1,"
+                    " error = :error, error_code = :code WHERE id = :id AND state IN ('queued', 'running')"
+                    " RETURNING *, NULL AS position",
+                    {"now": self._clock(), "error": error, "code": code, "id": job_id}).fetchone()
+            return None if row is None else _job(row)
+
+        return await self._run(end)
+
     async def release(self, claim: Claim, *, delay: float = 0.0, forgive: bool = False) -> None:
         await self._write(
             claim, "state = 'queued', started_at = NULL, lease_owner = NULL, progress = NULL, not_before = :later,"
@@ -160,14 +191,35 @@ class SqliteJobStore(JobStore):
 
     async def find_audio(self, path: str) -> AudioFile | None:
         row = await self._run(lambda: self._db.execute("SELECT * FROM audio WHERE path = ?", (path,)).fetchone())
-        return None if row is None else AudioFile(row["path"], row["file"], row["audio_format"])
+        return None if row is None else _audio(row)
+
+    async def expire(self, before: float, keep: int) -> Sequence[AudioFile]:
+        def forget() -> Sequence[AudioFile]:
+            with self._transaction() as db:
+                db.execute("DELETE FROM expired")
+                db.execute(
+                    "INSERT INTO expired SELECT id FROM (SELECT id, finished_at, row_number() OVER (ORDER BY"
+                    " finished_at DESC, seq DESC) AS place FROM job WHERE finished_at IS NOT NULL)"
+                    " WHERE finished_at < ? OR place > ?", (before, keep))
+                rows = db.execute("DELETE FROM audio WHERE job_id IN (SELECT id FROM expired) RETURNING *").fetchall()
+                db.execute("DELETE FROM job WHERE id IN (SELECT id FROM expired)")
+            return [_audio(row) for row in rows]
+
+        return await self._run(forget)
+
+    async def unknown_files(self, names: Collection[str]) -> Collection[str]:
+        known = await self._run(lambda: self._db.execute(
+            "SELECT file FROM audio WHERE file IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(names)),)).fetchall())
+        return set(names) - {row["file"] for row in known}
 
     async def stats(self, window: int) -> Stats:
         def read() -> Stats:
             return Stats(*self._db.execute(
                 "SELECT (SELECT count(*) FROM job WHERE state = 'queued'), (SELECT count(*) FROM job WHERE state ="
                 " 'running'), (SELECT avg(seconds) FROM (SELECT finished_at - started_at AS seconds FROM job WHERE"
-                " started_at IS NOT NULL AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?))",
+                " started_at IS NOT NULL AND finished_at IS NOT NULL AND NOT was_cancelled"
+                " ORDER BY finished_at DESC LIMIT ?)), (SELECT min(created_at) FROM job WHERE state = 'queued')",
                 (window,)).fetchone())
 
         return await self._run(read)
@@ -212,6 +264,7 @@ class SqliteJobStore(JobStore):
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         self._db.execute(_GUARD)
+        self._db.execute("CREATE TEMP TABLE expired (id TEXT PRIMARY KEY)")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -227,7 +280,7 @@ class SqliteJobStore(JobStore):
 def _work(text: str) -> Work:
     work = json.loads(text)
     uploads = {name: Upload(**upload) for name, upload in work.get("uploads", {}).items()}
-    return Work(work["song"], work["audio_format"], tuple(work["notes"]), uploads)
+    return Work(work["song"], work["audio_format"], tuple(work["notes"]), uploads, work.get("api", "native"))
 
 
 def _job(row: sqlite3.Row) -> Job:
@@ -240,6 +293,10 @@ def _job(row: sqlite3.Row) -> Job:
         result=None if row["result"] is None else json.loads(row["result"]),
         error=row["error"], error_code=row["error_code"],
     )
+
+
+def _audio(row: sqlite3.Row) -> AudioFile:
+    return AudioFile(row["path"], row["file"], row["audio_format"])
 
 
 def _to_json(value: Mapping[str, Any]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .job import AudioFile, Claim, Job, Progress, Upload, Work
+from .job import AudioFile, Claim, Job, Once, Progress, State, Upload, Work
 
 
 class QueueFull(Exception):
     """As many jobs wait as may wait."""
+
+
+class KeyReused(Exception):
+    """The key belongs to another submission."""
 
 
 class StoreError(Exception):
@@ -23,24 +27,34 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Stats:
-    """Jobs that wait and run, and the mean run time of recent jobs in seconds (None before the first has finished)."""
+    """Jobs that wait and run, and the mean run time of recent jobs in seconds (None before the first has finished).
+
+    Jobs that were cancelled say nothing of how long one takes. `oldest` is when the first of those that wait was
+    submitted, in Unix seconds.
+    """
 
     queued: int
     running: int
     average_seconds: float | None
+    oldest: float | None = None
 
 
 class JobStore(Protocol):
     """Jobs that survive the process. Every write with a claim raises LeaseLost when the claim no longer holds."""
 
-    async def submit(self, work: Work, limit: int) -> Job:
-        """Queue a new job, unless `limit` jobs wait already (QueueFull); atomic."""
+    async def submit(self, work: Work, limit: int, once: Once | None = None) -> Job:
+        """Queue a new job, unless `limit` jobs wait already (QueueFull); atomic.
+
+        With a key that a job has, that job is the answer, whatever its state (KeyReused if its digest is another).
+        """
 
     async def get(self, job_id: str) -> Job | None:
         """The job with its place in the queue."""
 
-    async def list(self, limit: int) -> Sequence[Job]:
-        """The newest jobs, newest first."""
+    async def list(
+        self, limit: int, *, before: str | None = None, states: Collection[State] | None = None
+    ) -> Sequence[Job]:
+        """The newest jobs, newest first: those submitted before the job `before`, and in one of `states`."""
 
     async def uploads(self) -> Sequence[Upload]:
         """What jobs that wait or run still need."""
@@ -63,6 +77,12 @@ class JobStore(Protocol):
     async def fail(self, claim: Claim, error: str, code: str) -> None:
         """Fail with one line of text and a short code."""
 
+    async def cancel(self, job_id: str, error: str, code: str) -> Job | None:
+        """End a job that waits or runs: it fails, and its worker's claim no longer holds.
+
+        Returns the job as it is then; None when there is no such job, or it had ended already.
+        """
+
     async def release(self, claim: Claim, *, delay: float = 0.0, forgive: bool = False) -> None:
         """Give the job back to its place in the queue, for no earlier than `delay` seconds from now.
 
@@ -74,6 +94,15 @@ class JobStore(Protocol):
 
     async def find_audio(self, path: str) -> AudioFile | None:
         """The file whose public path is exactly `path`."""
+
+    async def expire(self, before: float, keep: int) -> Sequence[AudioFile]:
+        """Forget jobs that ended before `before` (Unix seconds), and all ended ones but the last `keep`.
+
+        Returns their files, which nobody knows any more.
+        """
+
+    async def unknown_files(self, names: Collection[str]) -> Collection[str]:
+        """Those of `names` in the audio folder that belong to no job."""
 
     async def stats(self, window: int) -> Stats:
         """Counts, and the mean run time of the last `window` finished jobs."""

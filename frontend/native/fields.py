@@ -1,141 +1,93 @@
-"""The fields of POST /v1/music/generate: one table of names, places, readers and defaults, and the look-up it means.
+"""The fields of POST /v1/music/generate: one table of names, places, readers and defaults.
 
-Names are tried in order and the first one that is not null wins; the top level of the body beats the nested metadata
-object, field by field. Unknown names are ignored.
+The top level of the body beats the nested metadata object, field by field.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from frontend.errors import RequestError
-
-from . import coerce
-from .coerce import Reader
+from frontend import coerce
+from frontend.coerce import Reader
+from frontend.fields import Field, Fields, Level, read_fields, spellings
 
 TASKS = ("text2music", "cover", "repaint", "lego", "extract", "complete")
 NESTED_OBJECTS = ("metas", "meta", "metadata", "user_metadata", "userMetadata")
 
 
-@dataclass(frozen=True)
-class Field:
-    """One documented field; `names` in lookup order, the first is canonical and gives its camelCase twin."""
-
-    names: tuple[str, ...]
-    read: Reader
-    default: Any
-    nested: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.names[0]
+def _field(names: str, read: Reader, default: Any, text: str, *, nested: bool = False) -> Field:
+    return Field(spellings(names), read, default, nested, text)
 
 
-@dataclass(frozen=True)
-class Fields:
-    """A read request: `values` by canonical name; `sent` maps the fields that the client set to the name it used."""
-
-    values: Mapping[str, Any]
-    sent: Mapping[str, str] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
-
-    def called(self, name: str) -> str:
-        """The name to use in an error."""
-        return self.sent.get(name, name)
-
-
-def camel(name: str) -> str:
-    """camelCase of a snake_case name."""
-    head, *tail = name.split("_")
-    return head + "".join(part.capitalize() for part in tail)
-
-
-def _field(names: str, read: Reader, default: Any, *, nested: bool = False) -> Field:
-    listed = names.split()
-    if camel(listed[0]) not in listed:
-        listed.append(camel(listed[0]))
-    return Field(tuple(listed), read, default, nested)
-
-
-def _nested(names: str, read: Reader, default: Any) -> Field:
-    return _field(names, read, default, nested=True)
+def _nested(names: str, read: Reader, default: Any, text: str) -> Field:
+    return _field(names, read, default, text, nested=True)
 
 
 TABLE: tuple[Field, ...] = (
-    _field("caption prompt", coerce.text(2000), ""),
-    _field("lyrics", coerce.text(8000), ""),
-    _field("thinking", coerce.flag, False),
-    _nested("vocal_language vocalLanguage", coerce.language, "en"),
-    _field("audio_format", coerce.choice("mp3", "wav", "flac"), "mp3"),
-    _nested("sample_mode", coerce.flag, False),
-    _nested("sample_query sampleQuery description desc", coerce.text(2000, trim=True), ""),
-    _nested("use_format useFormat format", coerce.flag, False),
-    _nested("model dit_model ditModel", coerce.text(200, trim=True), None),
-    _nested("bpm", coerce.whole(30, 300), None),
-    _nested("key_scale keyscale keyScale", coerce.key_scale, ""),
-    _nested("time_signature timesignature timeSignature", coerce.time_signature, ""),
-    _nested("audio_duration duration audioDuration target_duration targetDuration", coerce.duration, None),
-    _nested("audio_code_string audioCodeString", coerce.codes, ()),
-    _nested("inference_steps", coerce.whole(1, 200), None),
-    _nested("guidance_scale", coerce.number(0, 30), 7.0),
-    _nested("use_random_seed", coerce.flag, True),
-    _field("seed", coerce.seeds, (-1,)),
-    _field("batch_size", coerce.whole(1, 8), 2),
-    _nested("shift", coerce.number(1, 5), 3.0),
-    _nested("infer_method", coerce.choice("ode", "sde"), "ode"),
-    _field("timesteps", coerce.timesteps, None),
-    _field("use_adg", coerce.flag, False),
-    _field("cfg_interval_start", coerce.number(0, 1), 0.0),
-    _field("cfg_interval_end", coerce.number(0, 1), 1.0),
-    _nested("use_tiled_decode", coerce.flag, True),
-    _field("lm_model_path", coerce.text(200, trim=True), None),
-    _field("lm_backend", coerce.choice("vllm", "pt"), "vllm"),
-    _field("lm_temperature", coerce.number(0, 2), 0.85),
-    _field("lm_cfg_scale", coerce.number(0, 10), 2.5),
-    _field("lm_negative_prompt", coerce.text(2000), "NO USER INPUT"),
-    _field("lm_top_k", coerce.whole_from(0), None),
-    _field("lm_top_p", coerce.number_above(0), 0.9),
-    _field("lm_repetition_penalty", coerce.number(0.5, 2), 1.0),
-    _nested("use_cot_caption cot_caption cot-caption", coerce.flag, True),
-    _nested("use_cot_language cot_language cot-language", coerce.flag, True),
-    _nested("constrained_decoding constrainedDecoding constrained", coerce.flag, True),
-    _nested("constrained_decoding_debug", coerce.flag, False),
-    _nested("is_format_caption", coerce.flag, False),
-    _field("reference_audio_path", coerce.text(4096, trim=True), None),
-    _field("src_audio_path", coerce.text(4096, trim=True), None),
-    _nested("task_type", coerce.choice(*TASKS), "text2music"),
-    _field("instruction", coerce.text(500), ""),
-    _nested("repainting_start", coerce.number_from(-600), 0.0),
-    _nested("repainting_end", coerce.number_from(-1), None),
-    _nested("audio_cover_strength", coerce.number(0, 1), 1.0),
+    _field("caption prompt", coerce.text(2000), "", "what the music is like"),
+    _field("lyrics", coerce.text(8000), "", "what is sung, with section tags; `[inst]` for an instrumental"),
+    _field("thinking", coerce.flag, False, "follow audio codes: those of the 5 Hz LM, or given ones"),
+    _nested("vocal_language vocalLanguage", coerce.language, "en",
+            "language of the lyrics; one that is not sent is the 5 Hz LM's to choose"),
+    _field("audio_format", coerce.choice("mp3", "wav", "flac"), "mp3", "format of the files"),
+    _nested("sample_mode", coerce.flag, False, "the 5 Hz LM invents everything"),
+    _nested("sample_query sampleQuery description desc", coerce.text(2000, trim=True), "",
+            "the song in plain words; the 5 Hz LM makes caption, lyrics and metadata of it"),
+    _nested("use_format useFormat format", coerce.flag, False, "the 5 Hz LM improves caption and lyrics"),
+    _nested("model dit_model ditModel", coerce.text(200, trim=True), None, "name of a model, from `/v1/models`"),
+    _nested("bpm", coerce.whole(30, 300), None, "beats per minute"),
+    _nested("key_scale keyscale keyScale", coerce.key_scale, "", "key, such as `C major`, `Am` or `F#m`"),
+    _nested("time_signature timesignature timeSignature", coerce.time_signature, "", "beats of a bar; 6 is 6/8"),
+    _nested("audio_duration duration audioDuration target_duration targetDuration", coerce.duration, None, "seconds"),
+    _nested("audio_code_string audioCodeString", coerce.codes, (),
+            "`<|audio_code_N|>` tokens, five a second; a list has one text for each item"),
+    _nested("inference_steps", coerce.whole(1, 200), None, "DiT steps; turbo models at most 20, 8 unless said"),
+    _nested("guidance_scale", coerce.number(0, 30), 7.0, "strength of classifier-free guidance; base models"),
+    _nested("use_random_seed", coerce.flag, True, "draw the seeds; false: use `seed`"),
+    _field("seed", coerce.seeds, (-1,),
+           "seed of the first item, the others get seed + i; or one for each; -1 is drawn"),
+    _field("batch_size", coerce.whole(1, 8), 2, "songs"),
+    _nested("shift", coerce.number(1, 5), 3.0, "shift of the timesteps; turbo models snap to 1, 2, 3"),
+    _nested("infer_method", coerce.choice("ode", "sde"), "ode", "solver: deterministic or stochastic"),
+    _field("timesteps", coerce.timesteps, None,
+           "decreasing values in (0, 1], instead of `inference_steps` and `shift`"),
+    _field("use_adg", coerce.flag, False, "adaptive dual guidance; base models"),
+    _field("cfg_interval_start", coerce.number(0, 1), 0.0, "guidance begins at this t"),
+    _field("cfg_interval_end", coerce.number(0, 1), 1.0, "guidance ends at this t"),
+    _nested("use_tiled_decode", coerce.flag, True, "accepted; decoding is always by tiles"),
+    _field("lm_model_path", coerce.text(200, trim=True), None, "name of the 5 Hz LM; the one that is loaded"),
+    _field("lm_backend", coerce.choice("vllm", "pt"), "vllm", "engine of the 5 Hz LM"),
+    _field("lm_temperature", coerce.number(0, 2), 0.85, "of the 5 Hz LM; 0 picks the likeliest"),
+    _field("lm_cfg_scale", coerce.number(0, 10), 2.5, "guidance of the 5 Hz LM"),
+    _field("lm_negative_prompt", coerce.text(2000), "NO USER INPUT", "what the 5 Hz LM is guided away from"),
+    _field("lm_top_k", coerce.whole_from(0), None, "of the 5 Hz LM; 0 is off"),
+    _field("lm_top_p", coerce.number_above(0), 0.9, "of the 5 Hz LM; 1 and more is off"),
+    _field("lm_repetition_penalty", coerce.number(0.5, 2), 1.0, "of the 5 Hz LM"),
+    _nested("use_cot_caption cot_caption cot-caption", coerce.flag, True, "the 5 Hz LM may rewrite the caption"),
+    _nested("use_cot_language cot_language cot-language", coerce.flag, True, "the 5 Hz LM may choose the language"),
+    _nested("constrained_decoding constrainedDecoding constrained", coerce.flag, True,
+            "the 5 Hz LM keeps to the form of its metadata"),
+    _nested("constrained_decoding_debug", coerce.flag, False, "accepted; does nothing"),
+    _nested("is_format_caption", coerce.flag, False, "accepted; does nothing"),
+    _field("reference_audio_path", coerce.text(4096, trim=True), None, "a file below `AUDIO_ROOT`, for the timbre"),
+    _field("src_audio_path", coerce.text(4096, trim=True), None, "a file below `AUDIO_ROOT`, the source"),
+    _nested("task_type", coerce.choice(*TASKS), "text2music", "what to make"),
+    _field("instruction", coerce.text(500), "", "instead of the task's own instruction to the model"),
+    _nested("repainting_start", coerce.number_from(-600), 0.0, "seconds; negative begins before the source"),
+    _nested("repainting_end", coerce.number_from(-1), None, "seconds; 0 and -1 are the source's end"),
+    _nested("audio_cover_strength", coerce.number(0, 1), 1.0, "share of the steps that follow the source"),
     # Not of the documents: which tracks lego, extract and complete are about.
-    _nested("track_name", coerce.tracks, ()),
-    _nested("track_classes", coerce.tracks, ()),
+    _nested("track_name", coerce.tracks, (), "the track of lego and extract"),
+    _nested("track_classes", coerce.tracks, (), "the tracks of complete"),
 )
 NAMES = frozenset(name for entry in TABLE for name in entry.names) | frozenset(NESTED_OBJECTS)
 
 
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
-    nested = nested_metadata(body)
-    values: dict[str, Any] = {}
-    sent: dict[str, str] = {}
-    for entry in TABLE:
-        name, value = _look_up(entry, body, nested)
-        values[entry.name] = entry.default
-        if value is None or (isinstance(value, str) and not value.strip()) or value == []:
-            continue
-        sent[entry.name] = name
-        try:
-            values[entry.name] = entry.read(value)
-        except ValueError as error:
-            raise RequestError(400, f"{name}: {error}") from None
-    return Fields(values, sent)
+    return read_fields(TABLE, (Level(body), Level(nested_metadata(body))))
 
 
 def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:
@@ -147,11 +99,3 @@ def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:
         except (ValueError, RecursionError):
             return {}
     return found if isinstance(found, dict) else {}
-
-
-def _look_up(entry: Field, body: Mapping[str, object], nested: Mapping[str, object]) -> tuple[str, object]:
-    for level in (body, nested) if entry.nested else (body,):
-        for name in entry.names:
-            if level.get(name) is not None:
-                return name, level[name]
-    return entry.name, None

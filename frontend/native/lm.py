@@ -9,8 +9,8 @@ from typing import Any
 from frontend import musicality
 from frontend.catalogue import Lm
 from frontend.errors import RequestError
+from frontend.fields import Fields
 
-from .fields import Fields
 from .hints import Hints, hints
 from .material import Material
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from frontend.audio.decode import FORMATS, MAX_SECONDS
-from frontend.audio.encode import SAMPLE_RATE
+from frontend.audio.pcm import SAMPLE_RATE
 from frontend.errors import RequestError
+from frontend.fields import Fields, camel
 from frontend.jobs.job import Upload
 from frontend.uploads import FIELDS
-
-from .fields import Fields, camel
 
 REGION_TASKS = ("repaint", "lego")
 CODE_TASKS = ("text2music", "cover")
@@ -43,7 +42,7 @@ class Material:
 
 def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping[str, Upload]) -> Material:
     """What the task uses of that which came. Errors: RequestError 400 for what it needs and lacks."""
-    _refuse_paths(fields, body, uploads)
+    _refuse_texts(body)
     task = fields["task_type"]
     codes = _codes(fields)
     source = uploads.get("src_audio")
@@ -67,13 +66,11 @@ def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping
     return Material(codes, used, region if task in REGION_TASKS else Region(), tracks, tuple(notes))
 
 
-def _refuse_paths(fields: Fields, body: Mapping[str, object], uploads: Mapping[str, Upload]) -> None:
+def _refuse_texts(body: Mapping[str, object]) -> None:
     for field in FIELDS:
         for name in (field, camel(field)):
             if body.get(name) not in (None, ""):
                 raise RequestError(400, f"{name}: must be uploaded as a file, in multipart/form-data")
-        if fields[f"{field}_path"] and field not in uploads:
-            raise RequestError(400, f"{fields.called(f'{field}_path')}: is not built yet; upload the file as {field}")
 
 
 def _codes(fields: Fields) -> tuple[tuple[int, ...], ...]:

@@ -11,11 +11,13 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from frontend.errors import RequestError
+from frontend.fields import camel
 from frontend.uploads import FIELDS, Intake, Sink
 
-from .fields import NAMES, camel
+from .fields import NAMES
 
 _FILES = {name: field for field in FIELDS for name in (field, camel(field))}
+_FILES |= {"ref_audio": "reference_audio", "ctx_audio": "src_audio"}  # upstream's later names
 _PIECE = 1 << 16
 _LINE_BREAK = re.compile(rb"[\r\n]")
 _MAX_HEAD = 1 << 18  # a part's headers, and what may come before the first part

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from frontend.jobs.job import Job, State
+from frontend.jobs.job import Job, Progress, State
+from frontend.progress import percent
 
 
 def record(job: Job, average_seconds: float, in_flight: int) -> dict[str, Any]:
@@ -20,12 +21,20 @@ def record(job: Job, average_seconds: float, in_flight: int) -> dict[str, Any]:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "queue_position": job.position,
-        "eta_seconds": math.ceil(job.position / in_flight) * average_seconds if queued else None,
+        "eta_seconds": math.ceil(job.position / max(1, in_flight)) * average_seconds if queued else None,
         "avg_job_seconds": average_seconds,
         "result": None if job.result is None else result(job, job.result),
         "error": job.error,
         "error_code": job.error_code,
         "progress": _progress(job),
+    }
+
+
+def progress_shown(job: Job, progress: Progress) -> dict[str, Any]:
+    """Where a running job is: its phase, how much of it is done, and how much of the whole song."""
+    return {
+        "phase": progress.phase, "done": progress.done, "total": progress.total,
+        "percent": percent(job.work.song, progress),
     }
 
 
@@ -99,6 +108,4 @@ def _tidy(seconds: float) -> float | int:
 
 
 def _progress(job: Job) -> dict[str, Any] | None:
-    if job.state is not State.RUNNING or job.progress is None:
-        return None
-    return {"phase": job.progress.phase, "done": job.progress.done, "total": job.progress.total}
+    return None if job.state is not State.RUNNING or job.progress is None else progress_shown(job, job.progress)

@@ -8,41 +8,45 @@ from frontend.answers import json_response, new_app
 from frontend.audio.serve import serve_file
 from frontend.errors import RequestError
 from frontend.jobs.job import Job
-from frontend.paced import whole
+from frontend.keys import guard
+from frontend.openapi.native import describe
+from frontend.openapi.routes import documentation
 from frontend.services import Services
+from frontend.watch import watch
 
-from .body import BodyLimits, read_body
+from .accept import accept
+from .fields import read
+from .jobs import jobs
+from .metrics import metrics
 from .record import record
-from .sample import random_submission
-from .submission import submission
+from .sample import accept_random
+from .tasks import tasks
 
 
 def create_app(services: Services) -> Quart:
     """The app of the native API's port."""
     app = new_app("native")
+    watch(app, services.meter)
+    guard(app, services.settings.native_api_key)
     app.register_blueprint(_native(services))
+    app.register_blueprint(jobs(services))
+    app.register_blueprint(tasks(services))
+    app.register_blueprint(metrics(services))
+    app.register_blueprint(documentation(describe(with_list=bool(services.settings.native_api_key))))
     app.register_blueprint(_probes(services))
     return app
 
 
 def _native(services: Services) -> Blueprint:
     routes = Blueprint("native", __name__)
-    limits = BodyLimits(services.settings.max_json_mb << 20, services.settings.max_upload_mb << 20)
 
     @routes.post("/v1/music/generate")
     async def generate() -> Response:
-        catalogue = services.require_catalogue()
-        async with services.uploads.intake() as intake:
-            body = await read_body(request, limits, intake)
-            return _submitted(await services.submit(submission(body, catalogue, await intake.measure()), intake))
+        return _submitted(await accept(request, services, read))
 
     @routes.post("/v1/music/random")
     async def random() -> Response:
-        catalogue = services.require_catalogue()
-        body = await whole(request, limits.text)
-        work = random_submission(request.headers.get("Content-Type", ""), body, request.args, catalogue)
-        async with services.uploads.intake() as intake:
-            return _submitted(await services.submit(work, intake))
+        return _submitted(await accept_random(request, services))
 
     @routes.get("/v1/jobs/<job_id>")
     async def show_job(job_id: str) -> Response:

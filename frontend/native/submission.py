@@ -8,9 +8,10 @@ from typing import Any
 
 from frontend.catalogue import Catalogue, Model
 from frontend.errors import RequestError
+from frontend.fields import Fields
 from frontend.jobs.job import Upload, Work
 
-from .fields import Fields, read
+from .fields import read
 from .lm import LmWork, choose_lm_work
 from .material import Material, choose_material
 
@@ -30,11 +31,17 @@ def submission(
 
     Errors: RequestError 400 naming the field that cannot be served.
     """
-    fields = read(body)
+    return work_of(read(body), body, catalogue, uploads or {}, draw)
+
+
+def work_of(
+    fields: Fields, body: Mapping[str, object], catalogue: Catalogue, uploads: Mapping[str, Upload], draw: Draw
+) -> Work:
+    """`submission` of fields that were read already; of `body` only files count that are no uploads."""
     model = _model(fields, catalogue)
     _refuse_task(fields, model, catalogue)
     _check_ranges(fields, model)
-    material = choose_material(fields, body, uploads or {})
+    material = choose_material(fields, body, uploads)
     lm_work = choose_lm_work(fields, material, catalogue.lm)
     has_text = fields["caption"].strip() or fields["lyrics"].strip()
     if not (has_text or lm_work.writes_the_song or material.follows_something):

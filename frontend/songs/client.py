@@ -56,6 +56,19 @@ class SongClient:
                     return
         raise SongError(500, "the song pipeline ended the stream early")
 
+    async def write(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The metadata that the LM writes for a request that is no song; cancelling gives it up."""
+        instance = await self._instance()
+        async with (
+            aclosing(self._stream(request, "", {})) as responses,
+            aclosing(self._watched(responses, instance)) as watched,
+        ):
+            async for text, _ in watched:
+                event = json.loads(text)
+                if event["type"] == "done":
+                    return dict(event["metadata"])
+        raise SongError(500, "the song pipeline ended the stream early")
+
     async def describe(self, timeout: float = _ANSWER_SECONDS) -> dict[str, Any]:
         """The pipeline's `describe` event."""
         return await self._ask("describe", timeout)
@@ -68,6 +81,7 @@ class SongClient:
                 ready = await asyncio.gather(
                     *(self._stub.ModelReady(service_pb2.ModelReadyRequest(name=name)) for name in wanted))
         except (grpc.RpcError, TimeoutError):
+            _obey_cancellation()
             return wanted
         return [name for name, answer in zip(wanted, ready, strict=True) if not answer.ready]
 
@@ -137,11 +151,19 @@ class SongClient:
                     result = InferResult(response.infer_response)
                     yield result.as_numpy("event")[0], result
             except grpc.RpcError:
+                _obey_cancellation()
                 status = 500 if begun else 503
                 raise SongError(
                     status, "the connection to the song pipeline " + ("broke" if begun else "failed")) from None
             finally:
                 call.cancel()
+
+
+def _obey_cancellation() -> None:
+    """Raise the cancellation of this task that gRPC has answered with an error of the call."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _once(message: bytes) -> AsyncGenerator[bytes, None]:

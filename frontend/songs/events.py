@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Planning:
-    """More of what the LM writes, before the metadata is known."""
+    """What the LM writes, as it writes it: `text` continues what came before."""
 
     text: str
 

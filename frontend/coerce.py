@@ -1,7 +1,7 @@
 """Readers: what a client sent for one field becomes a typed value, or a ValueError that states the allowed range.
 
 JSON may carry numbers as text and forms carry nothing else, so every reader takes both. null and blank text never
-reach a reader: they mean the field's default.
+reach a reader: they mean the field's default. Every reader has a JSON Schema of what it takes.
 """
 
 from __future__ import annotations
@@ -9,21 +9,40 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from frontend import musicality
 
 Reader = Callable[[object], Any]
+Schema = Mapping[str, Any]
 LAST_CODE = 63_999
 MAX_CODES = 3_000  # five for each second
 _CODE = re.compile(r"<\|audio_code_([0-9]+)\|>")
 _CODE_TEXT = 100_000
+_SCHEMAS: WeakKeyDictionary[Reader, Schema] = WeakKeyDictionary()
 TRUE_WORDS = frozenset({"1", "true", "yes", "y", "on"})
 
 
+def takes(**schema: Any) -> Callable[[Reader], Reader]:
+    """Marks a reader with the JSON Schema of its good values."""
+
+    def mark(read: Reader) -> Reader:
+        _SCHEMAS[read] = schema
+        return read
+
+    return mark
+
+
+def schema_of(read: Reader) -> Schema:
+    """The JSON Schema of what `read` takes."""
+    return _SCHEMAS[read]
+
+
+@takes(type="boolean")
 def flag(value: object) -> bool:
     """A JSON bool as it is; of texts and numbers `1 true yes y on` are true and all else is false (as documented)."""
     if isinstance(value, bool):
@@ -36,6 +55,7 @@ def flag(value: object) -> bool:
 def text(limit: int, *, trim: bool = False) -> Reader:
     """Text of at most `limit` characters; a number becomes its text."""
 
+    @takes(type="string", maxLength=limit)
     def read(value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise ValueError("must be text")
@@ -54,6 +74,7 @@ def text(limit: int, *, trim: bool = False) -> Reader:
 def number(low: float, high: float) -> Reader:
     """A float within [low, high]."""
 
+    @takes(type="number", minimum=low, maximum=high)
     def read(value: object) -> float:
         result = _float(value)
         if not low <= result <= high:
@@ -66,6 +87,7 @@ def number(low: float, high: float) -> Reader:
 def number_above(low: float) -> Reader:
     """A finite float above `low`."""
 
+    @takes(type="number", exclusiveMinimum=low)
     def read(value: object) -> float:
         result = _float(value)
         if result <= low:
@@ -78,6 +100,7 @@ def number_above(low: float) -> Reader:
 def number_from(low: float) -> Reader:
     """A finite float not below `low`."""
 
+    @takes(type="number", minimum=low)
     def read(value: object) -> float:
         result = _float(value)
         if result < low:
@@ -90,6 +113,7 @@ def number_from(low: float) -> Reader:
 def whole(low: int, high: int) -> Reader:
     """An integer within [low, high]; 120.0 and "120.0" are 120."""
 
+    @takes(type="integer", minimum=low, maximum=high)
     def read(value: object) -> int:
         result = _whole(value)
         if not low <= result <= high:
@@ -102,6 +126,7 @@ def whole(low: int, high: int) -> Reader:
 def whole_from(low: int) -> Reader:
     """An integer not below `low`."""
 
+    @takes(type="integer", minimum=low)
     def read(value: object) -> int:
         result = _whole(value)
         if result < low:
@@ -114,6 +139,7 @@ def whole_from(low: int) -> Reader:
 def choice(*allowed: str) -> Reader:
     """One of `allowed`, in any case."""
 
+    @takes(type="string", enum=list(allowed))
     def read(value: object) -> str:
         result = value.strip().lower() if isinstance(value, str) else ""
         if result not in allowed:
@@ -123,6 +149,7 @@ def choice(*allowed: str) -> Reader:
     return read
 
 
+@takes(type="number", maximum=600, description="10 to 600; 0 and less: the server chooses")
 def duration(value: object) -> float | None:
     """Seconds between 10 and 600; zero and negative mean that the server chooses."""
     seconds = _float(value)
@@ -133,6 +160,10 @@ def duration(value: object) -> float | None:
     return seconds
 
 
+@takes(anyOf=[
+    {"type": "integer", "minimum": -1, "maximum": 2**32 - 1}, {"type": "string", "pattern": r"^-?[0-9]+(,-?[0-9]+)*$"},
+    {"type": "array", "items": {"type": "integer", "minimum": -1, "maximum": 2**32 - 1}},
+])
 def seeds(value: object) -> tuple[int, ...]:
     """One seed, a comma list or a JSON list; -1 is a random one."""
     result = tuple(_whole(part) for part in _split(value))
@@ -141,6 +172,9 @@ def seeds(value: object) -> tuple[int, ...]:
     return result
 
 
+@takes(anyOf=[
+    {"type": "string"}, {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}, "maxItems": 201},
+])
 def timesteps(value: object) -> tuple[float, ...]:
     """A decreasing comma list or JSON list in (0, 1]; one trailing 0 is allowed."""
     result = tuple(_float(part) for part in _split(value))
@@ -154,25 +188,35 @@ def timesteps(value: object) -> tuple[float, ...]:
     return result
 
 
+@takes(description="a text, or a list of them", anyOf=[
+    {"type": "string", "maxLength": _CODE_TEXT},
+    {"type": "array", "items": {"type": "string", "maxLength": _CODE_TEXT}, "maxItems": 8},
+])
 def codes(value: object) -> tuple[tuple[int, ...], ...]:
     """5 Hz audio codes of every item out of texts with <|audio_code_N|> tokens: one text, or a list of them."""
     return tuple(_codes(text(_CODE_TEXT)(part)) for part in _listed(value))
 
 
+@takes(anyOf=[
+    {"type": "string"}, {"type": "array", "items": {"type": "string", "enum": list(musicality.TRACKS)}},
+])
 def tracks(value: object) -> tuple[str, ...]:
     """Names of tracks: a comma list or a JSON list, in any case, with blanks or underscores."""
     names = (text(400, trim=True)(part) for part in _split(value))
     return tuple(dict.fromkeys(musicality.track(name) for name in names if name))
 
 
+@takes(type="string", maxLength=64)
 def key_scale(value: object) -> str:
     return musicality.key_scale(text(64)(value))
 
 
+@takes(type="string", enum=["2", "3", "4", "6", "2/4", "3/4", "4/4", "6/8"])
 def time_signature(value: object) -> str:
     return musicality.time_signature(text(64)(value))
 
 
+@takes(type="string", enum=list(musicality.LANGUAGES))
 def language(value: object) -> str:
     return musicality.language(text(64)(value))
 

@@ -1,0 +1,44 @@
+"""`python -m frontend.audio.child measure|load FILE`: decodes a file of a client's within limits of its own.
+
+Whatever the file does to the decoder, it does to this process: memory, processor time and files that it may write are
+bounded before the file is opened. `measure` prints how many samples there are at 48 kHz, `load` writes them, float32,
+frame after frame. Exit code 3: the file cannot be used, standard error says why.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+UNREADABLE = 3
+SECONDS = 60
+_MEMORY = 512 << 20
+_LIMITS = (
+    (resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_FSIZE, 0),
+    (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 32),
+)
+
+
+def main(mode: str, path: Path) -> int:
+    from .decode import UnreadableAudio, decode, measure  # the limits hold for its libraries too
+
+    try:
+        if mode == "measure":
+            print(measure(path))
+        else:
+            for block in decode(path):
+                sys.stdout.buffer.write(block.tobytes())
+    except UnreadableAudio as error:
+        print(error, file=sys.stderr)
+        return UNREADABLE
+    except MemoryError:
+        print("needs too much memory", file=sys.stderr)
+        return UNREADABLE
+    return 0
+
+
+if __name__ == "__main__":
+    for limit, value in _LIMITS:
+        resource.setrlimit(limit, (value, value))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))

@@ -1,0 +1,136 @@
+"""Decoding in child processes with limits: the parent takes numbers and samples from them, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Self
+
+import numpy as np
+
+from .child import SECONDS, UNREADABLE
+from .decode import FORMATS, Floats, UnreadableAudio
+from .pcm import CHANNELS
+
+log = logging.getLogger(__name__)
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_WALL_SECONDS = 3.0 * SECONDS
+_FRAME = CHANNELS * 4
+_BLOCK = 1 << 18  # frames
+
+
+class Stopped(Exception):
+    """The decoding was given up before its end."""
+
+
+class Sandbox:
+    """Children that decode; all methods block, and may be called from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children: set[Child] = set()
+        self._closed = False
+
+    def measure(self, path: Path) -> int:
+        """Samples at 48 kHz in a file. Errors: UnreadableAudio, Stopped."""
+        with self._start("measure", path) as child:
+            text = child.output.read(32)
+            child.settle()
+        return int(text)
+
+    def load(self, path: Path, samples: int) -> Floats:
+        """The `samples` of a measured file as float32 [2, samples]. Errors: UnreadableAudio, Stopped."""
+        audio = np.empty((CHANNELS, samples), np.float32)
+        at = 0
+        with self._start("load", path) as child:
+            while at < samples and (data := child.output.read(min(_BLOCK, samples - at) * _FRAME)):
+                frames = np.frombuffer(data, "<f4", len(data) // _FRAME * CHANNELS).reshape(-1, CHANNELS)
+                audio[:, at : at + len(frames)] = frames.T
+                at += len(frames)
+            if is_longer := bool(child.output.read(1)):
+                child.kill()
+            else:
+                child.settle()
+        if is_longer or at != samples:
+            raise UnreadableAudio("is not the file it was")
+        return audio
+
+    def close(self) -> None:
+        """Give up what is being decoded."""
+        with self._lock:
+            self._closed = True
+            for child in self._children:
+                child.kill()
+
+    def _start(self, mode: str, path: Path) -> Child:
+        with self._lock:
+            if self._closed:
+                raise Stopped
+            child = Child(mode, path, self._forget)
+            self._children.add(child)
+        return child
+
+    def _forget(self, child: Child) -> bool:
+        """Drop an ended child; whether `close` may have ended it."""
+        with self._lock:
+            self._children.discard(child)
+            return self._closed
+
+
+class Child:
+    """One process; leaving the context ends it."""
+
+    def __init__(self, mode: str, path: Path, forget: Callable[[Child], bool]) -> None:
+        # Its environment holds no key of ours; one thread, because OpenBLAS sets memory aside for each.
+        env = {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
+        env |= {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        command = [sys.executable, "-P", "-m", "frontend.audio.child", mode, str(path.absolute())]
+        self._process = subprocess.Popen(
+            command, env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._alarm = threading.Timer(_WALL_SECONDS, self._process.kill)
+        self._alarm.daemon = True
+        self._alarm.start()
+        self._forget = forget
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._alarm.cancel()
+        self.kill()
+        self._process.wait()
+        self._forget(self)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    @property
+    def output(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def settle(self) -> None:
+        """Wait for the end of a child that has said everything. Errors: UnreadableAudio, Stopped."""
+        assert self._process.stderr is not None
+        said = self._process.stderr.read(10_000).decode(errors="replace").strip()
+        code = self._process.wait()
+        if code == 0:
+            return
+        if self._forget(self):
+            raise Stopped
+        if code == UNREADABLE:
+            raise UnreadableAudio(said)
+        log.warning("a file could not be decoded: exit code %d: %s", code, said)
+        # SIGKILL comes from the alarm, or from the kernel at the hard limit of processor time.
+        if code in (-signal.SIGXCPU, -signal.SIGKILL):
+            raise UnreadableAudio("takes too long to decode")
+        raise UnreadableAudio(f"cannot be read; it must be {FORMATS}")

@@ -1,0 +1,1 @@
+"""The OpenRouter-compatible API: songs by chat messages, for clients of OpenAI's Chat Completions."""

@@ -1,0 +1,57 @@
+"""The fields of a chat request besides its messages: flat ones first, then those of `audio_config`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from frontend import coerce
+from frontend.coerce import Reader
+from frontend.errors import RequestError
+from frontend.fields import Field, Fields, Level, read_fields, spellings
+from frontend.native.fields import TABLE as NATIVE
+
+DEFAULT_MODEL = "acemusic/acestep-v1.5-turbo"
+# What is called the same here and in the native API: names, ranges and defaults are those of its table.
+SHARED = (
+    "lyrics", "bpm", "key_scale", "time_signature", "vocal_language", "thinking", "use_cot_caption", "use_cot_language",
+    "sample_mode", "seed", "task_type", "repainting_start", "repainting_end", "audio_cover_strength", "guidance_scale",
+    "audio_code_string", "inference_steps", "shift", "infer_method", "timesteps", "use_adg", "cfg_interval_start",
+    "cfg_interval_end", "instruction", "track_name", "track_classes", "lm_cfg_scale", "lm_negative_prompt",
+    "lm_repetition_penalty", "lm_model_path", "lm_backend", "constrained_decoding",
+)
+_BY_NAME = {entry.name: entry for entry in NATIVE}
+
+
+def _field(names: str, read: Reader, default: Any, text: str, *, nested: bool = True) -> Field:
+    return Field(spellings(names), read, default, nested, text)
+
+
+TABLE: tuple[Field, ...] = (
+    _field("model", coerce.text(200, trim=True), DEFAULT_MODEL,
+           "its last part names a model, any other is the default one; echoed", nested=False),
+    _field("stream", coerce.flag, False, "server-sent events", nested=False),
+    _field("temperature lm_temperature lmTemperature", _BY_NAME["lm_temperature"].read, 0.85,
+           "of the 5 Hz LM; 0 picks the likeliest"),
+    _field("top_p lm_top_p lmTopP", _BY_NAME["lm_top_p"].read, 0.9, "of the 5 Hz LM; 1 and more is off"),
+    _field("top_k lm_top_k lmTopK", _BY_NAME["lm_top_k"].read, None, "of the 5 Hz LM; 0 is off"),
+    _field("duration audio_duration audioDuration", coerce.duration, None, "seconds"),
+    _field("instrumental", coerce.flag, False, "no voice"),
+    _field("use_cot_metas", coerce.flag, True, "the 5 Hz LM fills in missing metadata"),
+    _field("use_format", coerce.flag, True, "the 5 Hz LM improves caption and lyrics"),
+    _field("batch_size", _BY_NAME["batch_size"].read, 1, "songs, all in one answer or event"),
+    _field("audio_format audioFormat format", _BY_NAME["audio_format"].read, "mp3",
+           "format of the files; `format` in `audio_config` alone"),
+    *(replace(_BY_NAME[name], nested=True) for name in SHARED),
+)
+
+
+def read(body: Mapping[str, object]) -> Fields:
+    """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
+    config = body.get("audio_config", body.get("audioConfig"))
+    if config is not None and not isinstance(config, Mapping):
+        raise RequestError(400, "audio_config: must be an object")
+    # A flat `format` is the native API's other name of use_format: too ambiguous to be read as anything.
+    flat = {name: value for name, value in body.items() if name != "format"}
+    return read_fields(TABLE, (Level(flat), Level(config or {}, "audio_config.")))

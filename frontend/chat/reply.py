@@ -1,0 +1,107 @@
+"""What a chat client is told of a finished song: text, audio as data URLs, token counts."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frontend import musicality
+from frontend.audio.encode import CONTENT_TYPES
+
+NOT_WRITTEN = "Music generated successfully."  # documented, for songs that no LM had a part in
+_METERS = {"2": "2/4", "3": "3/4", "4": "4/4", "6": "6/8"}
+_BLOCK = 3 << 18  # bytes of a file; as base64 a block ends without padding
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What is the same in every part of an answer."""
+
+    model: str
+    id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(8)}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+@dataclass(frozen=True)
+class SongFile:
+    """A finished file, and the place that its data URL has in JSON."""
+
+    path: Path
+    audio_format: str
+    size: int
+    mark: str = field(default_factory=secrets.token_urlsafe)
+
+    def part(self) -> dict[str, Any]:
+        """The documented audio part."""
+        return {"type": "audio_url", "audio_url": {"url": f"{self._head()}{self.mark}"}}
+
+    def grows_by(self) -> int:
+        """How much longer than its mark the base64 text is."""
+        return (self.size + 2) // 3 * 4 - len(self.mark)
+
+    def _head(self) -> str:
+        return f"data:{CONTENT_TYPES[self.audio_format]};base64,"
+
+
+def completion(reply: Completion, content: str, files: Sequence[SongFile], counts: Mapping[str, int]) -> dict[str, Any]:
+    """The documented answer, its audio still to be spliced in."""
+    message = {"role": "assistant", "content": content, "audio": [file.part() for file in files]}
+    return {
+        "id": reply.id, "object": "chat.completion", "created": reply.created, "model": reply.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": dict(counts),
+    }
+
+
+async def spliced(text: str, files: Sequence[SongFile]) -> AsyncIterator[bytes]:
+    """`text` with every file's base64 in the place of its mark, in large pieces: no song is ever whole in memory.
+
+    A short text is one piece, for clients that take what they read at a time for an event.
+    """
+    piece = bytearray()
+    for file in files:
+        before, _, text = text.partition(file.mark)
+        piece += before.encode()
+        with await asyncio.to_thread(file.path.open, "rb") as source:
+            while block := await asyncio.to_thread(source.read, _BLOCK):
+                piece += base64.b64encode(block)
+                if len(piece) >= _BLOCK:
+                    yield bytes(piece)
+                    piece.clear()
+    yield bytes(piece) + text.encode()
+
+
+def content(result: Mapping[str, Any]) -> str:
+    """The text that goes with a finished song."""
+    return describe(result["metadata"]) if result.get("lm") else NOT_WRITTEN
+
+
+def describe(metadata: Mapping[str, Any]) -> str:
+    """Metadata and lyrics in the document's form; what is not known is left out."""
+    seconds = metadata.get("duration")
+    known = {
+        "Caption": metadata.get("caption"), "BPM": metadata.get("bpm"),
+        "Duration": None if seconds is None else f"{round(seconds, 2):g}s", "Key": metadata.get("key_scale"),
+        "Time Signature": _METERS.get(metadata.get("time_signature") or ""), "Language": metadata.get("vocal_language"),
+    }
+    text = "\n".join(("## Metadata", *(f"**{name}:** {value}" for name, value in known.items() if value)))
+    lyrics = metadata.get("lyrics") or ""
+    return text if not lyrics.strip() or musicality.is_instrumental(lyrics) else f"{text}\n\n## Lyrics\n{lyrics}"
+
+
+def usage(result: Mapping[str, Any], prompt: str) -> dict[str, int]:
+    """The LM's tokens; without it the words of the prompt, and nothing was written."""
+    lm = result.get("lm")
+    asked, written = (lm["prompt_tokens"], lm["completion_tokens"]) if lm else (len(prompt.split()), 0)
+    return {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
+
+
+def one_line(value: object) -> str:
+    """JSON for one event of a stream, or a whole body."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

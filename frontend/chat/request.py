@@ -1,0 +1,85 @@
+"""From a chat request to the work of a job, by way of the native API's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from frontend import coerce, musicality
+from frontend.catalogue import Catalogue
+from frontend.errors import RequestError
+from frontend.fields import Fields
+from frontend.jobs.job import Upload, Work
+from frontend.native.fields import TABLE as NATIVE
+from frontend.native.lm import NEEDS_LM, TASKS_WITHOUT_LM
+from frontend.native.submission import Draw, draw_seed, work_of
+
+from .messages import NO_INPUT, Wish, understand
+
+# The native API's names of what is called otherwise here.
+_NATIVE_NAMES = {
+    "duration": "audio_duration", "temperature": "lm_temperature", "top_p": "lm_top_p", "top_k": "lm_top_k",
+}
+# What the native API says in another way: the pipeline's request takes it as it is here.
+_NOT_NATIVE = frozenset({"model", "stream", "instrumental", "use_format", "use_cot_metas", "lyrics"})
+_LIMITS = {"prompt": 2000, "lyrics": 8000, "query": 2000}
+
+
+def read_wish(fields: Fields, text: str) -> Wish:
+    """What the deciding message asks for. Errors: RequestError 400 for nothing, and for texts that are too long."""
+    wish = understand(text, fields["lyrics"], as_query=fields["sample_mode"])
+    task = fields["task_type"]
+    if task in TASKS_WITHOUT_LM or (task != "text2music" and not fields["sample_mode"]):
+        # A song that follows a source is not invented: the text says what to make of it.
+        wish = replace(wish, prompt=wish.prompt or wish.query, query="")
+    for part, limit in _LIMITS.items():
+        try:
+            coerce.text(limit)(getattr(wish, part))
+        except ValueError as error:
+            raise RequestError(400, f"messages: the {part} {error}") from None
+    return wish
+
+
+def chat_work(
+    fields: Fields, wish: Wish, uploads: Mapping[str, Upload], catalogue: Catalogue, draw: Draw = draw_seed
+) -> Work:
+    """The work that fields, message and its audio ask for. Errors: RequestError 400 naming what cannot be served."""
+    said = wish.prompt or wish.lyrics or wish.query
+    if not (said or uploads or fields["audio_code_string"] or fields["sample_mode"]):
+        raise RequestError(400, NO_INPUT)
+    task = fields["task_type"]
+    if catalogue.lm is None and fields["sample_mode"] and task not in TASKS_WITHOUT_LM:
+        raise RequestError(400, f"{fields.called('sample_mode')}: {NEEDS_LM}")
+    if catalogue.lm is None and wish.query:
+        raise RequestError(400, f"messages: natural language {NEEDS_LM}; use <prompt> and <lyrics> tags")
+    if task != "text2music" and "src_audio" not in uploads and not fields["audio_code_string"]:
+        raise RequestError(400, f"messages: {task} needs the song that it follows, as input_audio")
+    work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw)
+    # The default asks for a better text where an LM is there: a song is never refused or held up for want of one.
+    improves = fields["use_format"] and task not in TASKS_WITHOUT_LM
+    own = {
+        # A query may say it in words, which the native rules read.
+        "instrumental": work.song["instrumental"] or is_instrumental(fields, wish),
+        "use_format": "try" if improves else "off", "use_cot_metas": fields["use_cot_metas"],
+    }
+    return replace(work, song={**work.song, **own}, api="chat")
+
+
+def is_instrumental(fields: Fields, wish: Wish) -> bool:
+    """Asked for, or lyrics that say so, or a tagged prompt alone while the client says nothing of voices."""
+    if fields["instrumental"] or musicality.is_instrumental(wish.lyrics):
+        return True
+    return "instrumental" not in fields.sent and wish.is_tagged and not wish.query and not wish.lyrics
+
+
+def _native_fields(fields: Fields, wish: Wish, catalogue: Catalogue) -> Fields:
+    """The fields of a native request for the same song; errors still name what the client sent."""
+    names = {name: _NATIVE_NAMES.get(name, name) for name in fields.values if name not in _NOT_NATIVE}
+    values = {entry.name: entry.default for entry in NATIVE}
+    values |= {native: fields[name] for name, native in names.items()}
+    model = catalogue.find(fields["model"].rsplit("/", 1)[-1]) or catalogue.find(None)
+    texts: dict[str, Any] = {"caption": wish.prompt, "lyrics": wish.lyrics, "sample_query": wish.query}
+    values |= texts | {"model": None if model is None else model.name, "use_random_seed": "seed" not in fields.sent}
+    sent = {native: fields.sent[name] for name, native in names.items() if name in fields.sent}
+    return Fields(values, sent | {name: "messages" for name, text in texts.items() if text})

@@ -1,0 +1,78 @@
+"""Routes of the OpenRouter-compatible API: thin, one line of thought each."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Quart, Response, request
+
+from frontend.answers import json_response, new_app
+from frontend.keys import guard
+from frontend.openapi.chat import describe
+from frontend.openapi.routes import documentation
+from frontend.paced import chunks
+from frontend.services import Services
+from frontend.watch import watch
+
+from .body import name_audio, read_body
+from .errors import error_body
+from .fields import read
+from .messages import deciding_message
+from .models import openai_list, openrouter_list
+from .reply import Completion, completion, content, one_line, spliced, usage
+from .request import chat_work, read_wish
+from .song import Song
+from .stream import CONTENT_TYPE, HEADERS, stream
+from .tether import Tether
+
+
+def create_app(services: Services) -> Quart:
+    """The app of the OpenRouter-compatible API's port."""
+    app = new_app("chat", error_body)
+    watch(app, services.meter)
+    guard(app, services.settings.api_key)
+    tether = Tether(services)
+    app.after_serving(tether.settle)
+    app.register_blueprint(_chat(services, tether))
+    app.register_blueprint(documentation(describe()))
+    return app
+
+
+def _chat(services: Services, tether: Tether) -> Blueprint:
+    routes = Blueprint("chat", __name__)
+    text_limit, upload_limit = services.settings.max_json_mb << 20, services.settings.max_upload_mb << 20
+
+    @routes.post("/v1/chat/completions")
+    @routes.post("/api/v1/chat/completions")
+    async def create() -> Response:
+        catalogue = services.require_catalogue()
+        async with services.uploads.intake() as intake:
+            body = await read_body(chunks(request, upload_limit), text_limit, intake)
+            fields, message = read(body.values), deciding_message(body.values.get("messages"))
+            await name_audio(message.audio, fields["task_type"], body, intake)
+            wish = read_wish(fields, message.text)
+            work = chat_work(fields, wish, await intake.measure(), catalogue)
+            job = await tether.submit(work, intake)
+        reply, song = Completion(fields["model"]), Song(services, job)
+        if fields["stream"]:
+            response = Response(stream(reply, song), headers=HEADERS, content_type=CONTENT_TYPE)
+        else:
+            made = await song.made()
+            files, result = await song.files(made), made.result or {}
+            text = one_line(completion(reply, content(result), files, usage(result, wish.prompt)))
+            response = Response(spliced(text, files), content_type="application/json")
+            response.content_length = len(text.encode()) + sum(file.grows_by() for file in files)
+        response.timeout = None  # a song may take longer than the minute that answers have otherwise
+        return response
+
+    @routes.get("/api/v1/models")
+    async def documented_models() -> Response:
+        return json_response(openrouter_list(services.require_catalogue()))
+
+    @routes.get("/v1/models")
+    async def models() -> Response:
+        return json_response(openai_list(services.require_catalogue()))
+
+    @routes.get("/health")
+    async def health() -> Response:
+        return json_response({"status": "ok", "service": "ACE-Step OpenRouter API", "version": "1.0"})
+
+    return routes

@@ -1,0 +1,40 @@
+"""Jobs that end with the request that asked for them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from frontend.jobs.job import Job, Work
+from frontend.services import Services
+from frontend.uploads import Intake
+
+
+class Tether:
+    """Submits jobs and cancels those that are not made when their request is over: its client has left."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def submit(self, work: Work, intake: Intake) -> Job:
+        """`Services.submit` for the request that the current task answers."""
+        answering = asyncio.current_task()
+        assert answering is not None
+        # A client may leave while its job is stored, and a job that nobody knows could not be cancelled.
+        submitting = asyncio.create_task(self._services.submit(work, intake))
+        answering.add_done_callback(lambda _: self._leave(submitting))
+        return await asyncio.shield(submitting)
+
+    async def settle(self) -> None:
+        """Wait until every job of a request that is over has ended."""
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def _leave(self, submitting: asyncio.Task[Job]) -> None:
+        leaving = asyncio.create_task(self._cancel(submitting))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _cancel(self, submitting: asyncio.Task[Job]) -> None:
+        await asyncio.wait((submitting,))
+        if not submitting.cancelled() and submitting.exception() is None:
+            await self._services.cancel(submitting.result().id, "The client left")

@@ -1,0 +1,122 @@
+"""Upstream's later routes, which most other programs speak: /release_task, /query_result, /format_input.
+
+Their answers are wrapped in {data, code, error, timestamp, extra}; their errors are like everybody's.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from quart import Blueprint, Response, request
+
+from frontend.answers import json_response
+from frontend.errors import RequestError
+from frontend.jobs.job import Job, State
+from frontend.paced import whole
+from frontend.progress import percent
+from frontend.services import Services
+from frontend.songs.errors import SongError
+
+from .accept import accept, limits
+from .body import parse_body
+from .record import result
+from .submission import draw_seed, work_of
+from .task_fields import read_task
+
+_MOST_TASKS = 100
+_STATUS = {State.QUEUED: 0, State.RUNNING: 0, State.SUCCEEDED: 1, State.FAILED: 2}
+# Whatever else the body says, it is a text that is asked for.
+_FORMAT = {
+    "use_format": True, "batch_size": 1, "task_type": "text2music", "thinking": False, "sample_mode": False,
+    "sample_query": "",
+}
+_WRITTEN = ("caption", "lyrics", "bpm", "key_scale", "time_signature", "duration", "vocal_language")
+
+
+def tasks(services: Services) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("tasks", __name__)
+
+    @routes.post("/release_task")
+    async def release_task() -> Response:
+        job = await accept(request, services, read_task)
+        return _wrapped({"task_id": job.id, "status": str(job.state), "queue_position": job.position})
+
+    @routes.post("/query_result")
+    async def query_result() -> Response:
+        ids = _task_ids((await _fields(services)).get("task_id_list"))
+        return _wrapped([_shown(task_id, await services.store.get(task_id)) for task_id in ids])
+
+    @routes.post("/format_input")
+    async def format_input() -> Response:
+        catalogue = services.require_catalogue()
+        body = await _fields(services) | _FORMAT
+        work = work_of(read_task(body), body, catalogue, {}, draw_seed)
+        try:
+            written = await services.songs.write({**work.song, "kind": "format"})
+        except SongError as error:
+            if error.status in (503, 504):
+                raise RequestError(503, error.text, {"Retry-After": "5"}) from None
+            raise RequestError(400 if error.status == 400 else 500, error.text) from None
+        return _wrapped({name: written.get(name) for name in _WRITTEN})
+
+    return routes
+
+
+async def _fields(services: Services) -> dict[str, Any]:
+    """The body of a request without files."""
+    content_type = request.headers.get("Content-Type", "")
+    return parse_body(content_type, await whole(request, limits(services).text))
+
+
+def _wrapped(data: object) -> Response:
+    return json_response({
+        "data": data, "code": 200, "error": None, "timestamp": int(time.time() * 1000), "extra": None,
+    })
+
+
+def _task_ids(value: object) -> Sequence[str]:
+    """A list of ids, or a text that holds one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value) or len(value) > _MOST_TASKS:
+        raise RequestError(400, f"task_id_list: must be a list of at most {_MOST_TASKS} task ids")
+    return value
+
+
+def _shown(task_id: str, job: Job | None) -> dict[str, Any]:
+    """A task's entry; its `result` is JSON text of a list, one object for each audio. An unknown task has failed."""
+    if job is None:
+        return {"task_id": task_id, "status": 2, "result": _text([{"file": "", "status": 2, "error": "Job not found"}])}
+    return {"task_id": task_id, "status": _STATUS[job.state], "result": _text(_results(job))}
+
+
+def _results(job: Job) -> list[dict[str, Any]]:
+    common = {
+        "wave": "", "status": _STATUS[job.state], "create_time": int(job.created_at), "env": "production",
+    }
+    if job.result is None:
+        done = 0 if job.progress is None else percent(job.work.song, job.progress)
+        stage = job.progress.phase if job.state is State.RUNNING and job.progress is not None else str(job.state)
+        failed = {"error": job.error, "error_code": job.error_code} if job.state is State.FAILED else {}
+        return [{"file": "", **common, "progress": done / 100, "stage": stage, **failed}]
+    song = result(job, job.result)
+    metadata = job.result["metadata"]
+    texts = {name: song[name] or "" for name in ("genres", "keyscale", "timesignature")}
+    common |= {
+        "prompt": metadata.get("caption") or "", "lyrics": metadata.get("lyrics") or "",
+        "metas": {"bpm": song["bpm"], "duration": song["duration"], **texts},
+        "generation_info": song["generation_info"], "seed_value": song["seed_value"],
+        "lm_model": song["lm_model"] or "", "dit_model": song["dit_model"], "progress": 1.0, "stage": "succeeded",
+    }
+    return [{"file": url, **common} for url in song["audio_paths"]]
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

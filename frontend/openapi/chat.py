@@ -1,0 +1,68 @@
+"""The OpenRouter-compatible API's operations."""
+
+from __future__ import annotations
+
+from frontend.chat.fields import TABLE
+
+from . import answers
+from .operation import EVENTS, GUARDED, JSON, WITH_BODY, Operation, an_object, document
+from .schema import Json, json_properties
+
+_TEXT: Json = {"type": "string"}
+_ERROR = an_object({
+    "detail": {"type": "string", "description": "one line"},
+    "error": an_object({"message": _TEXT, "type": _TEXT, "code": {"type": "integer"}}),
+})
+_PART = an_object({
+    "type": {"type": "string"}, "text": _TEXT,
+    "input_audio": an_object({"data": {**_TEXT, "description": "base64"}, "format": _TEXT}, required=()),
+}, required=("type",))
+_MESSAGE = an_object({
+    "role": {"type": "string", "default": "user"},
+    "content": {"anyOf": [_TEXT, answers.a_list(_PART), {"type": "null"}]},
+}, required=())
+_AUDIO = an_object({
+    "type": {"const": "audio_url"},
+    "audio_url": an_object({"url": {**_TEXT, "description": "data:audio/mpeg;base64,..."}}),
+})
+_COMPLETION = an_object({
+    "id": _TEXT, "object": {"const": "chat.completion"}, "created": {"type": "integer"}, "model": _TEXT,
+    "choices": answers.a_list(an_object({
+        "index": {"type": "integer"}, "finish_reason": _TEXT,
+        "message": an_object({"role": _TEXT, "content": _TEXT, "audio": answers.a_list(_AUDIO)}),
+    })),
+    "usage": an_object(dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), answers.COUNT)),
+})
+_MODEL = an_object({"id": _TEXT, "object": {"const": "model"}, "created": {"type": "integer"}, "name": _TEXT})
+
+
+def operations() -> tuple[Operation, ...]:
+    """Every route, in the order of the documentation."""
+    body: dict[str, Json] = {JSON: _request()}
+    refusals = (*GUARDED, *(status for status in WITH_BODY if status != 415), 429, 500, 503, 504)
+    results: dict[str, Json] = {JSON: _COMPLETION, EVENTS: _TEXT}
+    models = an_object({"data": answers.a_list(_MODEL)})
+    return (
+        Operation("POST", "/v1/chat/completions", "a song, whole or as a stream", results, refusals, body),
+        Operation("POST", "/api/v1/chat/completions", "the same", results, refusals, body),
+        Operation("GET", "/api/v1/models", "the models as documented", {JSON: models}, (*GUARDED, 503)),
+        Operation("GET", "/v1/models", "the same, and in the forms of OpenAI and of the native API", {JSON: models},
+                  (*GUARDED, 503)),
+        Operation("GET", "/openapi.json", "this API as an OpenAPI document", {JSON: {"type": "object"}}, GUARDED),
+        Operation("GET", "/docs", "the same as a page", {"text/html": _TEXT}, GUARDED),
+        Operation("GET", "/health", "always 200: the process is up", {JSON: answers.HEALTH}),
+    )
+
+
+def describe() -> Json:
+    """The OpenAPI document."""
+    return document("ACE-Step OpenRouter-compatible API", operations(), {"Error": _ERROR})
+
+
+def _request() -> Json:
+    flat = json_properties(TABLE)
+    config = an_object(json_properties(entry for entry in TABLE if entry.nested), required=(), text="the same fields")
+    return an_object(
+        {"messages": {"type": "array", "items": _MESSAGE, "minItems": 1}, **flat,
+         "audio_config": {"anyOf": [config, {"type": "null"}]}},
+        required=("messages",))
