@@ -149,7 +149,9 @@ def choice(*allowed: str) -> Reader:
     return read
 
 
-@takes(type="number", maximum=600, description="10 to 600; 0 and less: the server chooses")
+@takes(description="10 to 600; 0 and less: the server chooses", anyOf=[
+    {"type": "number", "minimum": 10, "maximum": 600}, {"type": "number", "maximum": 0},
+])
 def duration(value: object) -> float | None:
     """Seconds between 10 and 600; zero and negative mean that the server chooses."""
     seconds = _float(value)
@@ -206,7 +208,7 @@ def tracks(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(musicality.track(name) for name in names if name))
 
 
-@takes(type="string", maxLength=64)
+@takes(type="string", maxLength=64, pattern=r"^[A-Ga-g][#b♯♭]? ?(major|maj|minor|min|m)?$")
 def key_scale(value: object) -> str:
     return musicality.key_scale(text(64)(value))
 

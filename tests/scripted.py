@@ -8,10 +8,12 @@ words mean nothing. A song that gets through sends a tenth of a second of noise 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from frontend.jobs.job import Job
 from frontend.services import Services
@@ -56,6 +58,7 @@ async def sing(sender, body, song_id):
     log = HERE / f"{song_id}.attempts"
     attempt = len(log.read_text()) if log.exists() else 0
     log.write_text("x" * (attempt + 1))
+    (HERE / f"{song_id}.request").write_text(json.dumps(body))
     scripts = body["caption"].split("|")
     for word in scripts[min(attempt, len(scripts) - 1)].split():
         verb, _, rest = word.partition(":")
@@ -121,6 +124,10 @@ class Scripted:
         """How often the pipeline has begun a job's song."""
         log = self.folder / f"{job_id}.attempts"
         return len(log.read_text()) if log.exists() else 0
+
+    def request(self, job_id: str) -> dict[str, Any]:
+        """What the pipeline was asked for a job."""
+        return dict(json.loads((self.folder / f"{job_id}.request").read_text()))
 
     def was_cancelled(self, job_id: str) -> bool:
         """Whether the song ended because its caller left."""

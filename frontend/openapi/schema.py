@@ -32,6 +32,8 @@ def values_text(schema: Mapping[str, Any]) -> str:
         return "one, a comma list, or a list"
     if schema["type"] == "boolean":
         return "true, false"
+    if "pattern" in schema:
+        return "text"
     if schema["type"] == "string":
         return f"text, at most {schema['maxLength']} characters"
     return _range(schema)
