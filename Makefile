@@ -110,6 +110,7 @@ lint: $(READY) ## ruff and mypy
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy export embedded frontend lm_guidance bench tests
 	@$(PY) -m mypy model_repository/acestep/1/pipeline
+	@$(PY) -m mypy model_repository/lm_pt/1/engine
 
 bench: $(READY) ## speed and memory of a 60 s song: models alone, pipeline, end to end
 	@PYTHONPATH=model_repository/acestep/1 $(PY) -m bench $(ARGS)

@@ -17,6 +17,7 @@ import triton_python_backend_utils as pb_utils
 
 from lm_guidance import contract
 from serving import environment
+from serving.arguments import EngineArguments
 from serving.failure import FailureLog, LoadError
 
 SWITCHES = ("REPORT_CUSTOM_METRICS", "ENABLE_VLLM_HEALTH_CHECK")
@@ -60,13 +61,12 @@ class TritonPythonModel:
         switches = _switches(config)
         failures = FailureLog(os.path.join(os.getcwd(), f"{args['model_name']}.errors.log"))
         environment.prepare(failures)
-        # vLLM reads the environment when it is imported.
+        arguments = EngineArguments.read(os.path.join(pb_utils.get_model_dir(), "model.json"))
+        # These import vLLM, which reads the environment then.
         from serving import metrics
-        from serving.arguments import EngineArguments
         from serving.engine import Engine
         from serving.generation import Generations
 
-        arguments = EngineArguments.read(os.path.join(pb_utils.get_model_dir(), "model.json"))
         told = None
         if switches["REPORT_CUSTOM_METRICS"] and not arguments.values.get("disable_log_stats"):
             told = metrics.create({"model": args["model_name"], "version": args["model_version"]}, arguments.longest)

@@ -9,9 +9,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from vllm import AsyncEngineArgs
-from vllm.platforms import current_platform
-
 from serving.failure import LoadError
 
 KV_SETTING = "LM_CPU_KV_GIB"
@@ -30,6 +27,12 @@ class EngineArguments:
         """Those of a model.json, completed for this host; LoadError names the key that stands against it."""
         values = _object(path)
         _check(values)
+        # Only now: importing vLLM takes seconds, and a wrong folder is soon said.
+        from vllm import AsyncEngineArgs
+        from vllm.platforms import current_platform
+
+        if unknown := sorted(set(values) - {field.name for field in dataclasses.fields(AsyncEngineArgs)}):
+            raise LoadError(f"model.json: vLLM has no engine argument '{unknown[0]}'")
         if not current_platform.is_cpu():
             return cls(values, None)
         gib = _kv_gib(os.environ.get(KV_SETTING, "1"))
@@ -62,8 +65,6 @@ def _object(path: str) -> dict[str, Any]:
 
 
 def _check(values: dict[str, Any]) -> None:
-    if unknown := sorted(set(values) - {field.name for field in dataclasses.fields(AsyncEngineArgs)}):
-        raise LoadError(f"model.json: vLLM has no engine argument '{unknown[0]}'")
     if values.get("enable_lora"):
         raise LoadError("model.json: enable_lora is not available in the embedded server")
     model = values.get("model")
