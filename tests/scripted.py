@@ -46,8 +46,7 @@ async def answer(request):
     if body["kind"] == "format":
         metadata = {name: body[name] for name in KEYS} | {"caption": f"better {body['caption']}", "bpm": 101}
         say(sender, {"type": "planning", "text": "caption: "})
-        done = {"metadata": metadata, "lm": None, "seeds": body["seeds"][:1], "timings": {"plan": 0.1}, "notes": []}
-        return say(sender, {"type": "done", **done}, flags=FINAL)
+        return say(sender, {"type": "done", "metadata": metadata, "lm": None, "notes": []}, flags=FINAL)
     try:
         await sing(sender, body, song_id)
     except Cancelled:
