@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from embedded import shm
 from embedded.identity import Identity
 
-TRACKER_GRACE = 1.0  # seconds
+TRACKER_GRACE = 2.0  # seconds
 
 
 def marked(identity: Identity) -> list[int]:
@@ -49,23 +50,26 @@ def reap(identity: Identity, timeout: float = 5.0) -> list[int]:
 
 
 def end(find: Callable[[], list[int]], timeout: float = 5.0) -> list[int]:
-    """Kill what `find` finds until it finds nothing; returns the pids of those that were there.
+    """Kill what `find` finds until it finds nothing, and delete its shared memory; returns the pids that were found.
 
-    A tracker of Python's multiprocessing removes the shared memory of processes that were killed, then ends by itself:
-    it gets a moment for that.
+    A tracker of Python's multiprocessing deletes what processes left that died before, then ends by itself: it gets a
+    moment for that.
     """
     found: list[int] = []
+    memory: set[str] = set()
     deadline = time.monotonic() + timeout
     spared_until = time.monotonic() + TRACKER_GRACE
     while (pids := find()) and time.monotonic() < deadline:
         found += [pid for pid in pids if pid not in found]
         doomed = [pid for pid in pids if not _is_tracker(pid)]
+        memory |= shm.mapped(doomed)
         if doomed:
             spared_until = time.monotonic() + TRACKER_GRACE
         for pid in doomed if doomed or time.monotonic() < spared_until else pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
+    shm.delete_unused(memory)
     return found
 
 

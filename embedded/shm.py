@@ -1,9 +1,10 @@
-"""Shared-memory files of Triton's Python stubs."""
+"""Shared-memory files: those of Triton's Python stubs, by their prefix, and those of vLLM, by who has them mapped."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 DIRECTORY = Path("/dev/shm")
@@ -17,30 +18,31 @@ def files(prefix: str) -> list[Path]:
     return sorted(path for path in DIRECTORY.iterdir() if path.name.startswith(prefix))
 
 
-def mapped(prefix: str) -> set[str]:
-    """Names of files with that prefix that some process of ours still has mapped."""
+def mapped(pids: Iterable[int]) -> set[str]:
+    """Names of the files that these processes have mapped; of another user's process nothing is known."""
     names: set[str] = set()
-    start = f"{DIRECTORY}/{prefix}"
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError), open(f"/proc/{entry.name}/maps", encoding="utf-8", errors="replace") as maps:
-            names.update(os.path.basename(line.split()[5]) for line in maps if start in line)
+    start = f"{DIRECTORY}/"
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
+            names.update(line.split()[5].removeprefix(start) for line in maps if start in line)
     return names
 
 
 def clean(prefix: str) -> list[str]:
     """Delete every file with that prefix that no process maps; returns the names deleted."""
-    candidates = files(prefix)
-    if not candidates:
-        return []
-    used = mapped(prefix)
+    return delete_unused(path.name for path in files(prefix))
+
+
+def delete_unused(names: Iterable[str]) -> list[str]:
+    """Delete those of these files that no process maps; returns their names."""
+    candidates = list(names)
+    used = mapped(int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()) if candidates else set()
     gone = []
-    for path in candidates:
-        if path.name not in used:
+    for name in candidates:
+        if name not in used:
             with contextlib.suppress(OSError):
-                path.unlink()
-                gone.append(path.name)
+                (DIRECTORY / name).unlink()
+                gone.append(name)
     return gone
 
 

@@ -1,0 +1,162 @@
+"""The LM comes last and comes back, songs that need none of it go on, and nothing of its engine stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx
+import psutil
+import pytest
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from embedded import orphans, shm, stubs
+from embedded.identity import Identity
+from tests.conftest import RunningStack, start
+from tests.pipeline_client import sing
+from tests.test_lifecycle import STOP, alive, remains, server_of, until
+from tests.test_vllm_backend import GREEDY, ask, responses, tensors
+
+SONG = {"caption": "soft piano", "duration": 10.0, "seeds": [1], "steps": 1}
+BACK = 90.0
+LONG = GREEDY | {"max_tokens": 8000}
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A whole stack with an LM to do harm to; it says that it is ready before the LM is."""
+    running = start(tmp_path_factory.mktemp("lm-victim"), None, True, lm=True)
+    yield running
+    running.stop()
+
+
+def is_ready(running: RunningStack) -> bool:
+    return httpx.get(f"http://{running.triton_http}/v2/models/lm/ready").status_code == 200
+
+
+def stub_of(running: RunningStack) -> psutil.Process | None:
+    found = [stub.pid for stub in stubs.running(server_of(running).pid) if stub.model == "lm"]
+    return psutil.Process(found[0]) if found else None
+
+
+def engine_of(running: RunningStack) -> dict[str, int]:
+    """The processes of the LM: its stub, vLLM's engine core and worker."""
+    stub = stub_of(running)
+    assert stub is not None
+    found = {"stub": stub.pid}
+    for child in stub.children(recursive=True):
+        title = " ".join(child.cmdline())
+        found |= {name: child.pid for name in ("EngineCore", "Worker") if title.startswith(f"VLLM::{name}")}
+    return found
+
+
+def wait_until_back(running: RunningStack, old: dict[str, int]) -> None:
+    """Until the LM is served by new processes; the old ones are gone then."""
+    began = time.monotonic()
+    until(lambda: (stub := stub_of(running)) is not None and stub.pid not in old.values() and is_ready(running), BACK)
+    print(f"back after {time.monotonic() - began:.1f} s")
+    assert not any(alive(pid) for pid in old.values())
+
+
+@asynccontextmanager
+async def in_the_midst(running: RunningStack) -> AsyncIterator[asyncio.Task[int]]:
+    """A request that is being written; the task ends with the number of its responses, or its error."""
+    until(lambda: is_ready(running), BACK)
+    async with InferenceServerClient(running.triton_grpc) as client:
+        began = asyncio.Event()
+
+        async def read() -> int:
+            count = 0
+            async for _ in responses(client, tensors(LONG, stream=True)):
+                count += 1
+                began.set()
+            return count
+
+        task = asyncio.create_task(read())
+        await asyncio.wait_for(began.wait(), 20)
+        yield task
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def write_a_row(running: RunningStack) -> None:
+    async with InferenceServerClient(running.triton_grpc) as client:
+        (answer,) = await ask(client, GREEDY, return_num_output_tokens=True)
+    assert answer["num_output_tokens"] == [12]
+
+
+async def make_a_song(running: RunningStack) -> None:
+    song = await sing(running.triton_grpc, **SONG)
+    assert song.error is None
+    assert song.audio().shape == (2, 480_000)
+
+
+async def test_songs_are_made_before_the_lm_is_there(victim: RunningStack) -> None:
+    assert "The 5 Hz LM (lm, lm_pt) is loading" in victim.output
+    await make_a_song(victim)
+    assert not is_ready(victim)
+    until(lambda: "supervisor: lm ready after" in victim.output, BACK)
+    assert is_ready(victim)
+    await write_a_row(victim)
+
+
+async def test_an_engine_that_is_killed_comes_back(victim: RunningStack) -> None:
+    """Who asks is told at once; until the LM is back it does not look healthy, and a song without it is made."""
+    old = engine_of(victim)
+    assert old.keys() == {"stub", "EngineCore", "Worker"}
+    async with in_the_midst(victim) as row:
+        began = time.monotonic()
+        os.kill(old["EngineCore"], signal.SIGKILL)
+        with pytest.raises(InferenceServerException, match="the LM engine died"):
+            await asyncio.wait_for(row, 10)
+        print(f"told after {time.monotonic() - began:.1f} s")
+    until(lambda: not is_ready(victim), 10)
+    await make_a_song(victim)
+    wait_until_back(victim, old)
+    await write_a_row(victim)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["Worker", "stub"])
+async def test_each_part_of_an_engine_that_is_killed_comes_back(victim: RunningStack, part: str) -> None:
+    old = engine_of(victim)
+    async with in_the_midst(victim):
+        os.kill(old[part], signal.SIGKILL)
+        wait_until_back(victim, old)
+    await write_a_row(victim)
+
+
+@pytest.mark.slow
+async def test_a_server_that_is_killed_gets_its_lm_again(victim: RunningStack) -> None:
+    old = engine_of(victim)
+    server_of(victim).kill()
+    until(lambda: "Triton is back, all models loaded but lm, lm_pt" in victim.output, BACK)
+    await make_a_song(victim)
+    wait_until_back(victim, old)
+    await write_a_row(victim)
+
+
+async def test_a_stop_while_the_lm_is_loaded_again_leaves_nothing(victim: RunningStack) -> None:
+    """After a stub that was killed in the midst of a row: its engine dies with it, the next one is stopped."""
+    old = engine_of(victim)
+    memory = {name for name in shm.mapped(old.values()) if not name.startswith(victim.shm_prefix)}
+    assert any(name.startswith("psm_") for name in memory), "vLLM's shared memory has another name now"
+    async with in_the_midst(victim):
+        os.kill(old["stub"], signal.SIGKILL)
+        print(f"engine gone after {until(lambda: not any(map(alive, old.values())), 15):.1f} s")
+    until(lambda: (stub := stub_of(victim)) is not None and bool(stub.children()), BACK)
+    engine = orphans.marked(Identity.of(victim.state))
+    began = time.monotonic()
+    assert victim.stop() == 0, victim.output
+    print(f"stop: {time.monotonic() - began:.1f} s")
+    assert time.monotonic() - began < STOP
+    assert remains(victim) == []
+    assert not any(map(alive, engine))
+    assert not memory & {path.name for path in shm.DIRECTORY.iterdir()}
+
+
