@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import psutil
@@ -17,7 +20,8 @@ from tritonclient.utils import InferenceServerException
 
 from embedded import orphans, shm, stubs
 from embedded.identity import Identity
-from tests.conftest import RunningStack, start
+from embedded.triton_control import TritonControl
+from tests.conftest import ROOT, RunningStack, StartStack, start
 from tests.pipeline_client import sing
 from tests.test_lifecycle import STOP, alive, remains, server_of, until
 from tests.test_vllm_backend import GREEDY, ask, responses, tensors
@@ -61,6 +65,27 @@ def wait_until_back(running: RunningStack, old: dict[str, int]) -> None:
     until(lambda: (stub := stub_of(running)) is not None and stub.pid not in old.values() and is_ready(running), BACK)
     print(f"back after {time.monotonic() - began:.1f} s")
     assert not any(alive(pid) for pid in old.values())
+
+
+def test_an_lm_that_does_not_load_is_tried_ever_more_rarely(
+    start_stack: StartStack, toy_repository: Path, tmp_path: Path
+) -> None:
+    """And nothing else minds; each try begins anew."""
+    folder = tmp_path / "repository"
+    shutil.copytree(toy_repository / "acestep", folder / "acestep")
+    shutil.copytree(ROOT / "model_repository" / "lm", folder / "lm")
+    arguments = folder / "lm" / "1" / "model.json"
+    arguments.write_text('{"model": "/nowhere"}')
+    running = start_stack(repository=folder, frontend=False)
+    said = "supervisor: lm does not load: model.json: 'model' must be the folder of a checkpoint, but /nowhere"
+    until(lambda: f"{said} has no config.json; next try in 1 s" in running.output, 20)
+    until(lambda: f"{said} has no config.json; next try in 2 s" in running.output, 20)
+    arguments.write_text("no arguments")
+    until(lambda: bool(re.search(r"lm does not load: model.json: not JSON .*; next try in \d s", running.output)), 30)
+    TritonControl(running.triton_grpc).ping(5)
+    until(lambda: stub_of(running) is None, 5)
+    assert running.stop() == 0
+    assert remains(running) == []
 
 
 @asynccontextmanager
