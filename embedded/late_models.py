@@ -91,6 +91,7 @@ class LateModels:
         self._say(f"{model.name} ready after {seconds:.1f} s{model.why}")
 
     def _bury(self, model: _Late) -> None:
+        self._server.retire(model.name)
         model.stub, model.why = None, " (its stub had died)"
         pause = 0.0
         if time.monotonic() - model.ready_at > STEADY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -105,11 +106,13 @@ class Server:
                 stub.file.touch()
         self.control.load(name, LOAD_TIMEOUT)
 
-    def load_late(self, name: str) -> None:
-        """Load a model that may have been loaded before, its stub alive or not; TritonError if it does not load.
+    def retire(self, name: str) -> None:
+        """Take a model whose stub died out of service: Triton would call it ready until another one is."""
+        with contextlib.suppress(TritonError):  # one that is busy with its models is asked again before the next load
+            self.control.unload(name)
 
-        It is taken out of service first: with a dead stub Triton would call it ready until the new one is.
-        """
+    def load_late(self, name: str) -> None:
+        """Load a model that may have been loaded before, its stub alive or not; TritonError if it does not load."""
         stubs.kill(stubs.running(self.child.pid), name)
         orphans.end(lambda: orphans.strays(self.plan.identity))
         if self.control.ready(name):

@@ -50,7 +50,7 @@ class TritonControl:
     def unload(self, model: str) -> None:
         """Take a model out of service; returns before it is gone."""
         try:
-            self._stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name=model), timeout=5)
+            self._stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name=model), timeout=2)
         except grpc.RpcError as error:
             raise TritonError(_text(error)) from None
 
