@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     stop = Stop()
     try:
         running = stack.start()
-        _say(message(running, stack.phases))
+        _say(message(running, stack.phases, stack.late))
         stack.supervise(stop.check)
     except Stopped:
         _say("stopping")

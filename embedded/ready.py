@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from embedded import repository
 from embedded.phases import Phases
 from embedded.stack_file import StackFile
 
 
-def message(running: StackFile, phases: Phases) -> str:
-    """Models, addresses, a request to try, the times of the start."""
-    lines = ["", *_models(Path(running.repository)), *_late(Path(running.repository))]
+def message(running: StackFile, phases: Phases, late: Sequence[str]) -> str:
+    """Models, addresses, a request to try, the times of the start; `late` are the models that are still loading."""
+    lines = ["", *_models(Path(running.repository))]
+    if late:
+        lines.append(f"The 5 Hz LM ({', '.join(late)}) is loading: a line here will say that it is ready.")
     if running.api:
         lines.append(f"API:    {running.api}  (jobs)")
         lines.append(f"Chat:   {running.chat}/v1  (OpenRouter, OpenAI SDKs)")
@@ -34,11 +36,6 @@ def _models(repository: Path) -> list[str]:
         lines.append("These are the tiny embedded models with random weights: their audio is noise. For music: "
                      "CHECKPOINTS=/path/to/checkpoints MODEL=acestep-v15-turbo")
     return lines
-
-
-def _late(folder: Path) -> list[str]:
-    late = ", ".join(model.name for model in repository.late_models(folder))
-    return [f"The 5 Hz LM ({late}) is loading: a line here will say that it is ready."] if late else []
 
 
 def _curl(api: str) -> list[str]:

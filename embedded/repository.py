@@ -8,7 +8,8 @@ from pathlib import Path
 
 from embedded.refusal import Refusal
 
-LATE = ("lm", "lm_pt")  # slow to start and not needed for a first song; in the order they are loaded
+# Slow to start and not needed for a first song: each with its engine's name, in the order they are loaded.
+LATE = {"lm": "vllm", "lm_pt": "pt"}
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,10 @@ def models(repository: Path) -> list[ModelFolder]:
     return sorted(found, key=lambda model: (model.ensemble, model.name))
 
 
-def late_models(repository: Path) -> list[ModelFolder]:
-    """The models to load when everything else is up, in order."""
-    return sorted((model for model in _all(repository) if model.name in LATE), key=lambda model: LATE.index(model.name))
+def late_models(repository: Path, backend: str) -> list[ModelFolder]:
+    """The models to load when everything else is up, in order; `backend` is an engine's name, or `both`."""
+    found = {model.name: model for model in _all(repository)}
+    return [found[name] for name, engine in LATE.items() if name in found and backend in (engine, "both")]
 
 
 def _all(repository: Path) -> list[ModelFolder]:

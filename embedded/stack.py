@@ -61,6 +61,11 @@ class Stack:
     def chat(self) -> str:
         return address.url(self.settings.chat_host, self.settings.chat_port)
 
+    @property
+    def late(self) -> list[str]:
+        """Names of the models that are loaded when all others are up."""
+        return [] if self._plan is None else [model.name for model in self._plan.late]
+
     def start(self) -> StackFile:
         """Everything up and answering; Refusal with one line for whatever stands against it."""
         with self.phases.phase("checks"):
@@ -131,9 +136,11 @@ class Stack:
             repository=folder, ports=ports, gpu=settings.device != "cpu" and triton_process.gpu_present(),
             log=self.identity.state / "logs" / "triton.log", lm_cpu_kv_gib=settings.lm_cpu_kv_gib,
         )
+        # Of a repository that was made elsewhere all is served; of ours what the setting says.
+        engines = settings.lm_backend if self.options.repository is None else "both"
         return ServerPlan(
             spec=triton_process.triton(tree, options, self.identity), address=self.grpc_address,
-            models=repository.models(folder), late=repository.late_models(folder), identity=self.identity,
+            models=repository.models(folder), late=repository.late_models(folder, engines), identity=self.identity,
         )
 
     def _load_models(self, server: Server) -> None:

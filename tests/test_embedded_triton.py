@@ -157,7 +157,8 @@ def test_models_are_loaded_without_the_lm_and_ensembles_last(tmp_path: Path) -> 
     (tmp_path / "ant" / "config.pbtxt").write_text('name: "ant"\nplatform: "ensemble"\n')
     (tmp_path / "notes").mkdir()
     assert [(model.name, model.ensemble) for model in repository.models(tmp_path)] == [("zebra", False), ("ant", True)]
-    assert [model.name for model in repository.late_models(tmp_path)] == ["lm", "lm_pt"]
+    for backend, late in (("vllm", ["lm"]), ("pt", ["lm_pt"]), ("both", ["lm", "lm_pt"])):
+        assert [model.name for model in repository.late_models(tmp_path, backend)] == late
 
 
 def test_numpy_2_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
