@@ -197,14 +197,19 @@ async def test_a_client_that_leaves_cancels_its_song(client, services, scripted,
 
 
 async def test_a_client_that_leaves_the_queue_leaves_no_job_behind(client, services, scripted):
+    async def until(*wanted: State) -> None:
+        async with asyncio.timeout(20):
+            while sorted(job.state for job in await services.store.list(10)) != sorted(wanted):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
     made = asyncio.create_task(client.post(PATH, json=body("gate:one")))
-    await asyncio.sleep(0.3)
+    await until(State.RUNNING)
     answering = [asyncio.create_task(client.post(PATH, json=body(f"x {i}"))) for i in range(5)]
-    await asyncio.sleep(0.3)
+    await until(State.RUNNING, *[State.QUEUED] * 5)
     for i, task in enumerate(answering):
         task.cancel()
         await asyncio.sleep(0.01 * i)
-    await asyncio.sleep(0.3)
+    await until(State.RUNNING, *[State.FAILED] * 5)
     scripted.open_gate("one")
     assert (await made).status_code == 200
     states = {job.work.song["caption"]: job.state for job in await services.store.list(10)}
