@@ -100,8 +100,7 @@ class Services:
             job = await self.store.submit(work, self.settings.queue_maxsize, once)
         except QueueFull:
             intake.drop()
-            seconds = str(max(1, math.ceil(await self.average_seconds())))
-            raise RequestError(429, "Server busy: queue is full", {"Retry-After": seconds}) from None
+            raise await self._busy() from None
         except KeyReused:
             intake.drop()
             raise RequestError(409, "Idempotency-Key: was used with another request") from None
@@ -112,6 +111,15 @@ class Services:
             intake.drop()
         self.workers.wake()
         return job
+
+    async def require_room(self) -> None:
+        """429 when the queue is full already, so that no body is read for nothing; `submit` has the last word."""
+        if (await self.store.stats(self.settings.avg_window)).queued >= self.settings.queue_maxsize:
+            raise await self._busy()
+
+    async def _busy(self) -> RequestError:
+        seconds = str(max(1, math.ceil(await self.average_seconds())))
+        return RequestError(429, "Server busy: queue is full", {"Retry-After": seconds})
 
     async def cancel(self, job_id: str, error: str = "Cancelled", code: str = "cancelled") -> bool:
         """End a job that waits or runs: it has failed at once, and its song ends within one step.

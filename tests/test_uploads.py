@@ -179,14 +179,27 @@ async def test_too_much_is_a_413(services):
     assert await refusal(services, COVER, body=head, headers=RAW, status=413) == parts
 
 
-async def test_a_full_queue_leaves_nothing_behind(services):
+@pytest.fixture
+async def full(services):
+    """The frontend, once its queue is full; the names of its uploads."""
     for _ in range(2):
         await job_of(services, COVER, {"src_audio": ("a", SOUND)})
-    before = kept(services)
-    status, body = await post(services, COVER, {"src_audio": ("a", SOUND)})
-    assert (status, body) == (429, {"detail": "Server busy: queue is full"})
-    assert kept(services) == before
-    assert len(before) == 2
+    assert len(kept(services)) == 2
+    return kept(services)
+
+
+async def test_a_full_queue_leaves_nothing_behind(services, full):
+    """Also where it is noticed last, because the key might have been that of an earlier job."""
+    answer = await post(services, COVER, {"src_audio": ("a", SOUND)}, headers={"Idempotency-Key": "new"})
+    assert answer == (429, {"detail": "Server busy: queue is full"})
+    assert kept(services) == full
+
+
+async def test_a_full_queue_is_noticed_before_the_body_is_read(services, full):
+    answer = await create_app(services).test_client().post(PATH, data=b"junk", headers=RAW)
+    assert (answer.status_code, await answer.get_json()) == (429, {"detail": "Server busy: queue is full"})
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert (await post(services, body=b"junk", headers=RAW | {"Idempotency-Key": "a"}))[0] == 400, "it may have its job"
 
 
 async def test_a_client_that_leaves_midway_leaves_nothing_behind(services):

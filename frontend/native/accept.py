@@ -8,7 +8,7 @@ from quart import Request
 
 from frontend.fields import Fields
 from frontend.jobs.job import Job
-from frontend.once import read_once
+from frontend.once import HEADER, read_once
 from frontend.services import Services
 
 from .body import BodyLimits, read_body
@@ -21,6 +21,8 @@ ReadFields = Callable[[Mapping[str, object]], Fields]
 async def accept(request: Request, services: Services, read: ReadFields) -> Job:
     """Queue what `request` asks for, its fields as `read` finds them. Errors: RequestError."""
     catalogue = services.require_catalogue()
+    if HEADER not in request.headers:  # with one, the answer may be a job of before, which needs no room
+        await services.require_room()
     async with services.uploads.intake() as intake:
         body = await read_body(request, limits(services), intake)
         fields = read(body)
