@@ -286,11 +286,55 @@ async def test_a_job_that_loses_every_worker_fails(store, clock):
     [job] = await submit(store)
     for attempt in range(1, MAX_ATTEMPTS + 1):
         assert (await store.claim("w", 30)).job.attempts == attempt
+        assert await store.reap() == []
         clock.now += 31
     assert await store.claim("w", 30) is None
-    failed = await store.get(job.id)
+    [failed] = await store.reap()
+    assert failed == await store.get(job.id)
     assert (failed.state, failed.error_code) == (State.FAILED, "lost")
     assert failed.error == "the worker was lost on each of 3 attempts"
+
+
+async def test_a_job_that_nobody_waits_for_any_more_ends(store, clock):
+    kept, queued, running = [await store.submit(WORK, 10, None, seconds) for seconds in (None, 30, 30)]
+    await store.want([running.id], 60)
+    clock.now += 29
+    assert await store.reap() == []
+    clock.now += 1
+    assert (await store.claim("w", 300)).job.id == kept.id
+    claim = await store.claim("w", 300)
+    assert claim.job.id == running.id, "the other one is unwanted already"
+    assert [job.id for job in await store.reap()] == [queued.id]
+    await store.want([running.id, queued.id, "no such job"], 30)
+    clock.now += 29
+    assert await store.reap() == []
+    clock.now += 1
+    [ended] = await store.reap()
+    assert ended == await store.get(running.id)
+    for job in (ended, await store.get(queued.id)):
+        assert (job.state, job.error, job.error_code) == (State.FAILED, "The client left", "cancelled")
+    with pytest.raises(LeaseLost):
+        await store.renew(claim, 30)
+    assert (await store.stats(50)).average_seconds is None, "it says nothing of how long a job takes"
+    assert (await store.get(kept.id)).state is State.RUNNING
+
+
+async def test_a_finished_job_is_not_reaped(store, clock):
+    job = await store.submit(WORK, 10, None, 30)
+    await store.finish(await store.claim("w", 30), {}, FILES)
+    clock.now += 100
+    assert await store.reap() == []
+    assert (await store.get(job.id)).state is State.SUCCEEDED
+
+
+async def test_files_are_forgotten_and_the_job_is_not(store):
+    jobs = await submit(store, 2)
+    for names in (FILES[:1], FILES[1:]):
+        await store.finish(await store.claim("w", 30), {}, names)
+    assert await store.forget_audio(jobs[0].id) == [FILES[0]]
+    assert await store.forget_audio(jobs[0].id) == []
+    assert [await store.find_audio(file.path) for file in FILES] == [None, FILES[1]]
+    assert (await store.get(jobs[0].id)).state is State.SUCCEEDED
 
 
 async def test_release_all_gives_back_one_owners_jobs(store):

@@ -19,8 +19,10 @@ class MeasuredJobStore(JobStore):
         self._store = store
         self._meter = meter
 
-    async def submit(self, work: Work, limit: int, once: Once | None = None) -> Job:
-        return await self._store.submit(work, limit, once)
+    async def submit(
+        self, work: Work, limit: int, once: Once | None = None, wanted_seconds: float | None = None
+    ) -> Job:
+        return await self._store.submit(work, limit, once, wanted_seconds)
 
     async def get(self, job_id: str) -> Job | None:
         return await self._store.get(job_id)
@@ -38,6 +40,15 @@ class MeasuredJobStore(JobStore):
         if claim is not None and claim.token == 1 and claim.job.started_at is not None:
             self._meter.add(WAIT, claim.job.started_at - claim.job.created_at)
         return claim
+
+    async def want(self, job_ids: Collection[str], seconds: float) -> None:
+        await self._store.want(job_ids, seconds)
+
+    async def reap(self) -> Sequence[Job]:
+        jobs = await self._store.reap()
+        for job in jobs:
+            self._meter.add(ENDED, api=job.work.api, outcome=job.error_code or str(job.state))
+        return jobs
 
     async def renew(self, claim: Claim, lease_seconds: float) -> None:
         async with self._fenced():
@@ -74,6 +85,9 @@ class MeasuredJobStore(JobStore):
 
     async def find_audio(self, path: str) -> AudioFile | None:
         return await self._store.find_audio(path)
+
+    async def forget_audio(self, job_id: str) -> Sequence[AudioFile]:
+        return await self._store.forget_audio(job_id)
 
     async def expire(self, before: float, keep: int) -> Sequence[AudioFile]:
         return await self._store.expire(before, keep)

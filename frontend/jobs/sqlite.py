@@ -14,61 +14,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .job import MAX_ATTEMPTS, TRANSITIONS, AudioFile, Claim, Job, Once, Progress, State, Upload, Work
+from . import schema
+from .job import MAX_ATTEMPTS, AudioFile, Claim, Job, Once, Progress, State, Upload, Work
 from .store import JobStore, KeyReused, LeaseLost, QueueFull, Stats, StoreError
 
 T = TypeVar("T")
 Clock = Callable[[], float]
 
-# Entry n brings a database of user_version n to n + 1; entries are never edited, only added.
-MIGRATIONS = (
-    """
-    CREATE TABLE job (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL UNIQUE,
-        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'succeeded', 'failed')),
-        work TEXT NOT NULL,
-        created_at REAL NOT NULL,
-        started_at REAL,
-        finished_at REAL,
-        not_before REAL NOT NULL DEFAULT 0,
-        attempts INTEGER NOT NULL DEFAULT 0,
-        lease_owner TEXT,
-        lease_token INTEGER NOT NULL DEFAULT 0,
-        lease_until REAL NOT NULL DEFAULT 0,
-        progress TEXT,
-        result TEXT,
-        error TEXT,
-        error_code TEXT,
-        CHECK ((state = 'running') = (lease_owner IS NOT NULL)),
-        CHECK ((state IN ('succeeded', 'failed')) = (finished_at IS NOT NULL))
-    ) STRICT;
-    CREATE INDEX job_by_state ON job (state, seq);
-    CREATE INDEX job_by_end ON job (finished_at) WHERE started_at IS NOT NULL AND finished_at IS NOT NULL;
-    CREATE TABLE audio (
-        path TEXT PRIMARY KEY,
-        file TEXT NOT NULL UNIQUE,
-        audio_format TEXT NOT NULL,
-        job_id TEXT NOT NULL REFERENCES job (id)
-    ) STRICT;
-    """,
-    "ALTER TABLE job ADD COLUMN was_cancelled INTEGER NOT NULL DEFAULT 0",
-    """
-    ALTER TABLE job ADD COLUMN once_key TEXT;
-    ALTER TABLE job ADD COLUMN once_digest TEXT;
-    CREATE UNIQUE INDEX job_by_once ON job (once_key) WHERE once_key IS NOT NULL;
-    CREATE INDEX audio_by_job ON audio (job_id);
-    """,
-)
-_MOVES = ", ".join(f"('{old}', '{new}')" for old, allowed in TRANSITIONS.items() for new in sorted(allowed))
-_GUARD = f"""
-    CREATE TEMP TRIGGER job_moves BEFORE UPDATE OF state ON main.job
-    WHEN old.state <> new.state AND (old.state, new.state) NOT IN (VALUES {_MOVES})
-    BEGIN SELECT RAISE(ABORT, 'no such move of a job'); END
-"""
 _WAITING = "(SELECT count(*) FROM job q WHERE q.state = 'queued' AND q.seq <= job.seq)"
 _POSITION = f"CASE state WHEN 'queued' THEN {_WAITING} END"
 _JOB = f"SELECT job.*, {_POSITION} AS position FROM job"
+_UNWANTED = "coalesce(wanted_until <= :now, FALSE)"
+_LAPSED = "state = 'running' AND lease_until <= :now"
+_LOST = f"{_LAPSED} AND attempts >= :most"
 _HELD = "id = :id AND state = 'running' AND lease_owner = :owner AND lease_token = :token"
 
 
@@ -91,7 +49,9 @@ class SqliteJobStore(JobStore):
             raise StoreError(f"{path}: {error}") from None
         return store
 
-    async def submit(self, work: Work, limit: int, once: Once | None = None) -> Job:
+    async def submit(
+        self, work: Work, limit: int, once: Once | None = None, wanted_seconds: float | None = None
+    ) -> Job:
         job_id = str(uuid.uuid4())
 
         def insert() -> Job:
@@ -103,10 +63,12 @@ class SqliteJobStore(JobStore):
                 (waiting,) = db.execute("SELECT count(*) FROM job WHERE state = 'queued'").fetchone()
                 if waiting >= limit:
                     raise QueueFull
-                names = (None, None) if once is None else (once.key, once.digest)
+                names, now = (None, None) if once is None else (once.key, once.digest), self._clock()
+                wanted_until = None if wanted_seconds is None else now + wanted_seconds
                 db.execute(
-                    "INSERT INTO job (id, state, work, created_at, once_key, once_digest)"
-                    " VALUES (?, 'queued', ?, ?, ?, ?)", (job_id, _to_json(asdict(work)), self._clock(), *names))
+                    "INSERT INTO job (id, state, work, created_at, once_key, once_digest, wanted_until)"
+                    " VALUES (?, 'queued', ?, ?, ?, ?, ?)",
+                    (job_id, _to_json(asdict(work)), now, *names, wanted_until))
                 return _job(db.execute(f"{_JOB} WHERE id = ?", (job_id,)).fetchone())
 
         return await self._run(insert)
@@ -134,21 +96,37 @@ class SqliteJobStore(JobStore):
     async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
         def take() -> Claim | None:
             now = self._clock()
-            error = f"the worker was lost on each of {MAX_ATTEMPTS} attempts"
             with self._transaction() as db:
-                db.execute(
-                    "UPDATE job SET state = 'failed', finished_at = :now, lease_owner = NULL, error_code = 'lost',"
-                    " error = :error WHERE state = 'running' AND lease_until <= :now AND attempts >= :most",
-                    {"now": now, "most": MAX_ATTEMPTS, "error": error})
                 row = db.execute(
                     "UPDATE job SET state = 'running', started_at = :now, attempts = attempts + 1, progress = NULL,"
                     " lease_owner = :owner, lease_token = lease_token + 1, lease_until = :until WHERE seq ="
-                    " (SELECT min(seq) FROM job WHERE (state = 'queued' AND not_before <= :now)"
-                    " OR (state = 'running' AND lease_until <= :now)) RETURNING *, NULL AS position",
-                    {"now": now, "owner": owner, "until": now + lease_seconds}).fetchone()
+                    " (SELECT min(seq) FROM job WHERE ((state = 'queued' AND not_before <= :now)"
+                    f" OR ({_LAPSED} AND attempts < :most)) AND NOT {_UNWANTED}) RETURNING *, NULL AS position",
+                    {"now": now, "owner": owner, "until": now + lease_seconds, "most": MAX_ATTEMPTS}).fetchone()
             return None if row is None else Claim(_job(row), owner, row["lease_token"])
 
         return await self._run(take)
+
+    async def want(self, job_ids: Collection[str], seconds: float) -> None:
+        await self._run(lambda: self._db.execute(
+            "UPDATE job SET wanted_until = ? WHERE id IN (SELECT value FROM json_each(?))"
+            " AND state IN ('queued', 'running')", (self._clock() + seconds, json.dumps(list(job_ids)))))
+
+    async def reap(self) -> Sequence[Job]:
+        def end() -> Sequence[Job]:
+            over = "UPDATE job SET state = 'failed', finished_at = :now, lease_owner = NULL"
+            now = self._clock()
+            with self._transaction() as db:
+                rows = db.execute(
+                    f"{over}, was_cancelled = 1, error_code = 'cancelled', error = 'The client left' WHERE state IN"
+                    f" ('queued', 'running') AND {_UNWANTED} RETURNING *, NULL AS position", {"now": now}).fetchall()
+                rows += db.execute(
+                    f"{over}, error_code = 'lost', error = :error WHERE {_LOST} RETURNING *, NULL AS position",
+                    {"now": now, "most": MAX_ATTEMPTS,
+                     "error": f"the worker was lost on each of {MAX_ATTEMPTS} attempts"}).fetchall()
+            return [_job(row) for row in rows]
+
+        return await self._run(end)
 
     async def renew(self, claim: Claim, lease_seconds: float) -> None:
         await self._write(claim, "lease_until = :until", until=self._clock() + lease_seconds)
@@ -192,6 +170,11 @@ class SqliteJobStore(JobStore):
     async def find_audio(self, path: str) -> AudioFile | None:
         row = await self._run(lambda: self._db.execute("SELECT * FROM audio WHERE path = ?", (path,)).fetchone())
         return None if row is None else _audio(row)
+
+    async def forget_audio(self, job_id: str) -> Sequence[AudioFile]:
+        rows = await self._run(lambda: self._db.execute(
+            "DELETE FROM audio WHERE job_id = ? RETURNING *", (job_id,)).fetchall())
+        return [_audio(row) for row in rows]
 
     async def expire(self, before: float, keep: int) -> Sequence[AudioFile]:
         def forget() -> Sequence[AudioFile]:
@@ -256,15 +239,9 @@ class SqliteJobStore(JobStore):
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             self._db.execute(f"PRAGMA {pragma}")
         with self._transaction() as db:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > len(MIGRATIONS):
+            if not schema.migrate(db):
                 raise StoreError(f"{path}: was written by a newer version of this program")
-            for script in MIGRATIONS[version:]:
-                for statement in filter(str.strip, script.split(";")):
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        self._db.execute(_GUARD)
-        self._db.execute("CREATE TEMP TABLE expired (id TEXT PRIMARY KEY)")
+        schema.prepare(self._db)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -42,10 +42,14 @@ class Stats:
 class JobStore(Protocol):
     """Jobs that survive the process. Every write with a claim raises LeaseLost when the claim no longer holds."""
 
-    async def submit(self, work: Work, limit: int, once: Once | None = None) -> Job:
+    async def submit(
+        self, work: Work, limit: int, once: Once | None = None, wanted_seconds: float | None = None
+    ) -> Job:
         """Queue a new job, unless `limit` jobs wait already (QueueFull); atomic.
 
         With a key that a job has, that job is the answer, whatever its state (KeyReused if its digest is another).
+        A job with `wanted_seconds` is for somebody who waits for it: it ends unless `want` says in time that he still
+        does.
         """
 
     async def get(self, job_id: str) -> Job | None:
@@ -60,9 +64,15 @@ class JobStore(Protocol):
         """What jobs that wait or run still need."""
 
     async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
-        """The oldest job that may run now, leased: a queued one whose delay is over, or one whose lease ran out.
+        """The oldest job that may run now, leased: a queued one whose delay is over, or one whose lease ran out."""
 
-        A job whose lease ran out on its last attempt fails instead.
+    async def want(self, job_ids: Collection[str], seconds: float) -> None:
+        """These jobs are waited for, for another `seconds` from now at least."""
+
+    async def reap(self) -> Sequence[Job]:
+        """Fail what will never be claimed: jobs whose lease ran out on the last attempt, and unwanted ones.
+
+        Returns them as they are now.
         """
 
     async def renew(self, claim: Claim, lease_seconds: float) -> None:
@@ -94,6 +104,9 @@ class JobStore(Protocol):
 
     async def find_audio(self, path: str) -> AudioFile | None:
         """The file whose public path is exactly `path`."""
+
+    async def forget_audio(self, job_id: str) -> Sequence[AudioFile]:
+        """Forget a job's files, and return them."""
 
     async def expire(self, before: float, keep: int) -> Sequence[AudioFile]:
         """Forget jobs that ended before `before` (Unix seconds), and all ended ones but the last `keep`.
