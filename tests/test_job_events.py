@@ -30,23 +30,39 @@ async def client(services):
         yield running
 
 
+@pytest.fixture
+def nobody_claims(scripted, tmp_path):
+    """A frontend with the key `key` whose jobs wait."""
+    return scripted.frontend(tmp_path, workers=0, native_api_key="key")
+
+
+KEY = {"Authorization": "Bearer key"}
+
+
+async def until(condition, seconds=20):
+    """Waits for what nobody can be asked to wait for."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def submit(client, script):
     answer = await client.post("/v1/music/generate", json=BODY | {"caption": script})
     assert answer.status_code == 200, answer.text
     return answer.json()["job_id"]
 
 
-async def follow(client, job_id, last=None, until=None):
-    """The events to the end, or to the first one named `until`."""
+async def follow(client, job_id, last=None, to=None, heard=None):
+    """The events to the end, or to the first one named `to`; they are put into `heard` as they come."""
     headers = {} if last is None else {"Last-Event-ID": last}
-    heard = []
+    heard = [] if heard is None else heard
     async with client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         async for event in sent_events(response):
             if isinstance(event, SentEvent):
                 heard.append(event)
-                if event.name == until:
+                if event.name == to:
                     break
     return heard
 
@@ -54,10 +70,11 @@ async def follow(client, job_id, last=None, until=None):
 async def test_a_song_from_the_queue_to_its_record(client, scripted):
     first = await submit(client, "gate:one")
     second = await submit(client, "meta plan:bpm:_120 step:denoise:1/8 step:denoise:8/8 step:decode:1/1 | x")
-    following = asyncio.create_task(follow(client, second))
-    await asyncio.sleep(0.2)
+    heard: list[SentEvent] = []
+    following = asyncio.create_task(follow(client, second, heard=heard))
+    await until(lambda: heard)
     scripted.open_gate("one")
-    heard = await asyncio.wait_for(following, 20)
+    await asyncio.wait_for(following, 20)
     names = [event.name for event in heard]
     assert names[:2] == ["queued", "running"]
     assert heard[0].data == {"queue_position": 1}
@@ -74,18 +91,19 @@ async def test_a_song_from_the_queue_to_its_record(client, scripted):
 
 async def test_positions_are_told_as_they_change(client, scripted):
     jobs = [await submit(client, script) for script in ("gate:positions", "x", "x", "x")]
-    following = asyncio.create_task(follow(client, jobs[-1]))
-    await asyncio.sleep(0.2)
+    heard: list[SentEvent] = []
+    following = asyncio.create_task(follow(client, jobs[-1], heard=heard))
+    await until(lambda: len(heard) == 1)
     assert (await client.delete(f"/v1/jobs/{jobs[1]}")).json()["error_code"] == "cancelled"
-    await asyncio.sleep(1.2)
+    await until(lambda: len(heard) == 2)
     scripted.open_gate("positions")
-    heard = await asyncio.wait_for(following, 20)
+    await asyncio.wait_for(following, 20)
     assert [event.data["queue_position"] for event in heard if event.name == "queued"][:2] == [3, 2]
 
 
 async def test_a_follower_that_comes_back_misses_and_hears_nothing_twice(client, scripted):
     job_id = await submit(client, "plan:a plan:b gate:half plan:c step:denoise:1/8 plan:d")
-    part = await follow(client, job_id, until="planning")
+    part = await follow(client, job_id, to="planning")
     assert [event.data["text"] for event in part if event.name == "planning"] == ["a"]
     scripted.open_gate("half")
     rest = await follow(client, job_id, last=part[-1].id)
@@ -107,13 +125,14 @@ async def test_an_attempt_that_failed_is_told(client):
     assert retry == {"reason": "caption: told to fail", "seconds": 1.0}
 
 
-async def test_failures_and_cancels_end_the_stream(client, scripted):
+async def test_failures_and_cancels_end_the_stream(client):
     failed = await follow(client, await submit(client, "fail:400"))
     assert (failed[-1].name, failed[-1].data["error"], failed[-1].data["error_code"]) == (
         "failed", "caption: told to fail", "invalid_request")
     job_id = await submit(client, "wait:60")
-    following = asyncio.create_task(follow(client, job_id))
-    await asyncio.sleep(0.3)
+    heard: list[SentEvent] = []
+    following = asyncio.create_task(follow(client, job_id, heard=heard))
+    await until(lambda: [event.name for event in heard][-1:] == ["running"])
     cancelled = (await client.delete(f"/v1/jobs/{job_id}")).json()
     assert (cancelled["status"], cancelled["error"]) == ("failed", "Cancelled")
     assert (await asyncio.wait_for(following, 2))[-1].data == cancelled
@@ -140,18 +159,39 @@ async def test_silence_is_filled_and_a_follower_that_leaves_is_forgotten(client,
             if comments == 5:
                 break
         assert services.live.followers() == 1
-    async with asyncio.timeout(5):
-        while services.live.followers():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: not services.live.followers())
     job = await services.store.get(job_id)
     assert str(job.state) == "running", "the job goes on"
     await services.cancel(job_id)
 
 
+async def test_head_is_answered_at_once_and_follows_nobody(nobody_claims):
+    async with nobody_claims as services, served(create_app(services), headers=KEY) as client:
+        job_id = await submit(client, "x")
+        async with asyncio.timeout(5):
+            answer = await client.head(f"/v1/jobs/{job_id}/events")
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+            assert services.live.followers() == 0
+            for path in (f"/v1/jobs/{job_id}", "/v1/jobs", "/v1/models", "/metrics", "/docs", "/health"):
+                answer = await client.head(path)
+                assert (answer.status_code, answer.content) == (200, b""), path
+            assert (await client.head("/v1/jobs/nope/events")).status_code == 404
+
+
+async def test_who_has_heard_the_end_of_a_job_that_waits_has_not(nobody_claims):
+    async with nobody_claims as services, served(create_app(services), headers=KEY) as client:
+        job_id = await submit(client, "x")
+        [event] = await follow(client, job_id, last="end", to="queued")
+        assert event.data == {"queue_position": 1}
+        await services.cancel(job_id)
+        answer = await client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "end"})
+        assert (answer.status_code, answer.content) == (204, b"")
+
+
 async def test_the_list_of_jobs(scripted, tmp_path):
-    header = {"Authorization": "Bearer key"}
     async with scripted.frontend(tmp_path, native_api_key="key") as services, served(
-            create_app(services), headers=header) as client:
+            create_app(services), headers=KEY) as client:
         jobs = [await submit(client, script) for script in ("x", "fail:400", "wait:60")]
         await ended(services, jobs[0])
         await ended(services, jobs[1])
@@ -166,10 +206,14 @@ async def test_the_list_of_jobs(scripted, tmp_path):
         assert await ids(limit=1, before=jobs[2]) == [jobs[1]]
         assert await ids(status=["failed", "succeeded"]) == [jobs[1], jobs[0]]
         assert await ids(before="unknown") == []
-        for query in ({"limit": "0"}, {"limit": "101"}, {"limit": "x"}, {"status": "lost"}):
-            answer = await client.get("/v1/jobs", params=query)
-            assert answer.status_code == 400
-            assert answer.json()["detail"].startswith(f"{next(iter(query))}: must be")
+        assert await ids(limit="0" * 30 + "2") == jobs[:0:-1]
+        for limit in ("0", "101", "x", "-1", "1.5", "nan", "0" * 9 + "1000000", "0" * 30, "9" * 5009):
+            answer = await client.get("/v1/jobs", params={"limit": limit})
+            assert (answer.status_code, answer.json()) == (
+                400, {"detail": "limit: must be a whole number between 1 and 100"}), limit[:40]
+        answer = await client.get("/v1/jobs", params={"status": "lost"})
+        assert (answer.status_code, answer.json()) == (
+            400, {"detail": "status: must be one of queued, running, succeeded, failed"})
 
 
 def test_a_slow_follower_gets_the_newest_step_and_memory_stays_bounded():

@@ -20,11 +20,15 @@ from .record import progress_shown, record
 _KEEP_ALIVE_SECONDS = 10.0
 
 
-def stream_events(services: Services, job: Job, last_seen: str) -> Response:
-    """What happens to `job` after the event with the id `last_seen`; 204, which ends an EventSource, after the last."""
-    if last_seen == END:
+def stream_events(services: Services, job: Job, last_seen: str, *, head_alone: bool = False) -> Response:
+    """What happens to `job` after the event with the id `last_seen`; 204, which ends an EventSource, after the last.
+
+    `head_alone`: nothing is followed, since an answer to HEAD would last as long as the song and say nothing.
+    """
+    if last_seen == END and job.state.is_final:
         return Response(status=204)
-    response = Response(_lines(services, job, last_seen), content_type="text/event-stream; charset=utf-8")
+    lines = None if head_alone else _lines(services, job, last_seen)
+    response = Response(lines, content_type="text/event-stream; charset=utf-8")
     response.headers.update({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
     response.timeout = None  # it lasts as long as the song
     return response

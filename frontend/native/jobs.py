@@ -1,9 +1,10 @@
-"""What else can be done with a job: cancel it, follow it live, find it in a list."""
+"""What can be done with a job: look at it, cancel it, follow it live, find it in a list."""
 
 from __future__ import annotations
 
 from quart import Blueprint, Response, request
 
+from frontend import coerce
 from frontend.answers import json_response
 from frontend.errors import RequestError
 from frontend.jobs.job import Job, State
@@ -17,7 +18,7 @@ _LISTED = 20
 
 
 def jobs(services: Services) -> Blueprint:
-    """DELETE /v1/jobs/<id>, GET /v1/jobs/<id>/events; GET /v1/jobs for holders of the key."""
+    """GET and DELETE /v1/jobs/<id>, GET /v1/jobs/<id>/events; GET /v1/jobs for holders of the key."""
     routes = Blueprint("jobs", __name__)
 
     async def find(job_id: str) -> Job:
@@ -30,14 +31,20 @@ def jobs(services: Services) -> Blueprint:
         average = await services.average_seconds()
         return [record(job, average, services.in_flight()) for job in found]
 
+    @routes.get("/v1/jobs/<job_id>")
+    async def show(job_id: str) -> Response:
+        [job] = await shown(await find(job_id))
+        return json_response(job)
+
     @routes.delete("/v1/jobs/<job_id>")
     async def cancel(job_id: str) -> Response:
         await services.cancel(job_id)
-        return json_response((await shown(await find(job_id)))[0])
+        return await show(job_id)
 
     @routes.get("/v1/jobs/<job_id>/events")
     async def events(job_id: str) -> Response:
-        return stream_events(services, await find(job_id), request.headers.get("Last-Event-ID", "").strip())
+        job, last_seen = await find(job_id), request.headers.get("Last-Event-ID", "").strip()
+        return stream_events(services, job, last_seen, head_alone=request.method == "HEAD")
 
     async def listed() -> Response:
         states = [State(text) for text in request.args.getlist("status") if text in tuple(State)]
@@ -52,7 +59,8 @@ def jobs(services: Services) -> Blueprint:
 
 
 def _limit() -> int:
-    text = request.args.get("limit", str(_LISTED))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_LISTED):
-        raise RequestError(400, f"limit: must be between 1 and {_MOST_LISTED}")
-    return int(text)
+    try:
+        limit: int = coerce.whole(1, _MOST_LISTED)(request.args.get("limit", _LISTED))
+    except ValueError:
+        raise RequestError(400, f"limit: must be a whole number between 1 and {_MOST_LISTED}") from None
+    return limit

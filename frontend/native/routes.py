@@ -18,7 +18,6 @@ from .accept import accept
 from .fields import read
 from .jobs import jobs
 from .metrics import metrics
-from .record import record
 from .sample import accept_random
 from .tasks import tasks
 
@@ -47,13 +46,6 @@ def _native(services: Services) -> Blueprint:
     @routes.post("/v1/music/random")
     async def random() -> Response:
         return _submitted(await accept_random(request, services))
-
-    @routes.get("/v1/jobs/<job_id>")
-    async def show_job(job_id: str) -> Response:
-        job = await services.store.get(job_id)
-        if job is None:
-            raise RequestError(404, "Job not found")
-        return json_response(record(job, await services.average_seconds(), services.in_flight()))
 
     @routes.get("/v1/models")
     async def models() -> Response:
