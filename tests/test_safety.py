@@ -140,6 +140,21 @@ def test_ten_thousand_parts(api):
     assert "at most 1000 parts" in refused(api.post(GENERATE, files=parts), 413)
 
 
+def test_many_broken_bodies_leave_nothing_in_memory(api):
+    head = b'--x\r\nContent-Disposition: form-data; name="src_audio"; filename="a"\r\n\r\n'
+    for _ in range(60):
+        answer = api.post(GENERATE, content=head + b"y" * 1_000_000,
+                          headers={"Content-Type": "multipart/form-data; boundary=x"})
+        assert refused(answer) == "multipart/form-data: the body is malformed or cut off"
+
+
+def test_many_long_names_are_refused_before_they_fill_the_memory(api):
+    head = b'--x\r\nContent-Disposition: form-data; name="%03d%s"\r\n\r\n\r\n'
+    body = b"".join(head % (number, b"y" * 190_000) for number in range(100)) + b"--x--\r\n"
+    answer = api.post(GENERATE, content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert "short headers" in refused(answer, 413)
+
+
 @pytest.mark.parametrize(("content_type", "limit"), [
     ("application/json", 1 << 20), ("application/x-www-form-urlencoded", 1 << 20),
     ("multipart/form-data; boundary=x", 64 << 20),

@@ -175,8 +175,17 @@ async def test_too_much_is_a_413(services):
     assert text == "multipart/form-data: at most 1048576 bytes of text"
     parts = await refusal(services, {f"f{i}": "" for i in range(1001)}, {"src_audio": ("a", SOUND)}, status=413)
     assert parts == "multipart/form-data: at most 1000 parts with short headers"
-    head = HEAD.replace(b"\r\n\r\n", b"\r\nX: " + b"y" * (1 << 19) + b"\r\n\r\n")
-    assert await refusal(services, COVER, body=head, headers=RAW, status=413) == parts
+    for long in (b"--x\r\nX: " + b"y" * 25_000, b"y" * 25_000, raw(b"a", SOUND) + b"y" * 25_000):
+        assert await refusal(services, COVER, body=long, headers=RAW, status=413) == parts
+
+
+@pytest.mark.parametrize("filename", [b"", b'; filename="a"'])
+async def test_the_heads_of_parts_count_as_text(services, filename):
+    """Names of texts stay in memory, and each head takes its time to read."""
+    body = b"".join(b'--x\r\nContent-Disposition: form-data; name="%d%s"%s\r\n\r\n\r\n' % (i, b"y" * 7_000, filename)
+                    for i in range(151))
+    detail = await refusal(services, body=body + b"--x--\r\n", headers=RAW, status=413)
+    assert detail == "multipart/form-data: at most 1048576 bytes of text"
 
 
 @pytest.fixture
@@ -269,6 +278,23 @@ async def test_a_body_may_come_in_any_pieces(tmp_path, size):
         await intake.save([Upload(file.name, 1)])
     assert file.exists()
     uploads.close()
+
+
+async def test_others_get_their_turn_while_a_body_that_is_there_is_read(tmp_path):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(others())
+    async with Uploads(tmp_path).intake() as intake:
+        body = raw(b"a", SOUND[:1_000_000])
+        assert await read_form(RAW["Content-Type"], pieces(body, len(body)), 1000, intake)
+    other.cancel()
+    assert turns >= len(body) >> 14
 
 
 async def test_a_stop_gives_up_what_is_being_decoded(tmp_path):

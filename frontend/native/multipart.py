@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
@@ -18,11 +20,10 @@ from .fields import NAMES
 
 _FILES = {name: field for field in FIELDS for name in (field, camel(field))}
 _FILES |= {"ref_audio": "reference_audio", "ctx_audio": "src_audio"}  # upstream's later names
-_PIECE = 1 << 16
+_PIECE = 1 << 14  # a few milliseconds of decoding, whatever is in it
 _LINE_BREAK = re.compile(rb"[\r\n]")
-_MAX_HEAD = 1 << 18  # a part's headers, and what may come before the first part
+_MAX_HEAD = 1 << 13  # a part's headers, and what may come before the first part and after the last one
 _MAX_PARTS = 1000
-_BROKEN = RequestError(400, "multipart/form-data: the body is malformed or cut off")
 
 
 class Part(Protocol):
@@ -36,21 +37,26 @@ class Part(Protocol):
 async def read_form(
     content_type: str, body: AsyncIterator[bytes], text_limit: int, intake: Intake
 ) -> dict[str, object]:
-    """The texts by name, the first of repeated names; files go to `intake`. Errors: 400, 413."""
+    """The texts by name, the first of repeated names; files go to `intake`. Errors: 400, 413.
+
+    `text_limit` bytes is what all texts and headers of parts may have together.
+    """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not 0 < len(boundary) <= 200:
         raise RequestError(400, "multipart/form-data: the boundary is missing")
-    decoder = MultipartDecoder(boundary.encode(), _MAX_HEAD, max_parts=_MAX_PARTS)
+    decoder = MultipartDecoder(boundary.encode(), _MAX_HEAD + _PIECE, max_parts=_MAX_PARTS)
     texts = Texts(text_limit)
     part: Part = texts
     async for event in _events(decoder, body):
         match event:
-            case Field(name=str(name)):
+            case Field(str(name), headers):
+                texts.charge(_size(headers))
                 part = texts.begin(name)
-            case File(name=str(name), filename=filename):
+            case File(str(name), filename, headers):
+                texts.charge(_size(headers))
                 part = FilePart(name, filename, intake)
             case Field() | File():
-                raise _BROKEN
+                raise _broken()
             case Data(data, more_data):
                 await part.write(data)
                 if not more_data:
@@ -73,10 +79,14 @@ class Texts:
         self._name, self._data = name, bytearray()
         return self
 
-    async def write(self, data: bytes) -> None:
-        self._left -= len(data)
+    def charge(self, count: int) -> None:
+        """Count bytes of something else that stays in memory or is slow to read."""
+        self._left -= count
         if self._left < 0:
             raise RequestError(413, f"multipart/form-data: at most {self._limit} bytes of text")
+
+    async def write(self, data: bytes) -> None:
+        self.charge(len(data))
         self._data += data
 
     async def close(self) -> None:
@@ -111,6 +121,7 @@ async def _events(decoder: MultipartDecoder, body: AsyncIterator[bytes]) -> Asyn
     async for piece in _pieces(body, len(decoder.boundary) + 16):
         for event in _decoded(decoder, piece):
             yield event
+        await asyncio.sleep(0)  # a body that has come already is not read in one go
     for event in _decoded(decoder, None):
         yield event
 
@@ -142,4 +153,12 @@ def _decoded(decoder: MultipartDecoder, data: bytes | None) -> Iterator[Event]:
     except RequestEntityTooLarge:
         raise RequestError(413, f"multipart/form-data: at most {_MAX_PARTS} parts with short headers") from None
     except ValueError:
-        raise _BROKEN from None
+        raise _broken() from None
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
+def _broken() -> RequestError:
+    return RequestError(400, "multipart/form-data: the body is malformed or cut off")
