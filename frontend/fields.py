@@ -6,6 +6,7 @@ by field. Unknown names are ignored; null and blank text mean the default.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,12 @@ class Field:
     @property
     def name(self) -> str:
         return self.names[0]
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """The other names, without those that are the camelCase of one."""
+        camels = {camel(name) for name in self.names if camel(name) != name}
+        return tuple(name for name in self.names[1:] if name not in camels)
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,24 @@ def camel(name: str) -> str:
 
 
 def spellings(names: str) -> tuple[str, ...]:
-    """The blank-separated `names`, and the camelCase of the first."""
+    """The blank-separated `names`, then the camelCase of those that have it nowhere among them."""
     listed = names.split()
-    if camel(listed[0]) not in listed:
-        listed.append(camel(listed[0]))
-    return tuple(listed)
+    return tuple(dict.fromkeys((*listed, *map(camel, listed))))
+
+
+def first_of(names: Sequence[str], values: Mapping[str, object]) -> tuple[str, object]:
+    """The first of `names` whose value is not null, with that value; the first one with None when all are."""
+    return next(((name, values[name]) for name in names if values.get(name) is not None), (names[0], None))
+
+
+def object_in(value: object) -> Mapping[str, object]:
+    """An object, or the one that is the JSON text `value`; anything else is ignored, as in the reference."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, dict) else {}
 
 
 def read_fields(table: Iterable[Field], levels: Sequence[Level]) -> Fields:
@@ -88,7 +108,7 @@ def read_fields(table: Iterable[Field], levels: Sequence[Level]) -> Fields:
 
 def _look_up(entry: Field, levels: Sequence[Level]) -> tuple[str, object]:
     for level in levels if entry.nested else levels[:1]:
-        for name in entry.names:
-            if level.values.get(name) is not None:
-                return level.path + name, level.values[name]
+        name, value = first_of(entry.names, level.values)
+        if value is not None:
+            return level.path + name, value
     return entry.name, None

@@ -11,12 +11,14 @@ import jsonschema
 import pytest
 
 from frontend.catalogue import Catalogue
+from frontend.chat.fields import TABLE as CHAT_TABLE
 from frontend.errors import RequestError
 from frontend.jobs.job import Upload
 from frontend.musicality import TRACKS
 from frontend.native.body import parse_body
 from frontend.native.fields import TABLE, read
 from frontend.native.submission import submission
+from frontend.native.task_fields import TASK_TABLE
 
 SCHEMA = json.loads(
     (Path(__file__).parent.parent / "model_repository/acestep/1/request.schema.json").read_text())
@@ -135,10 +137,31 @@ def test_fields_of_a_task_reach_the_canonical_request(field, value, other, key, 
             assert song(uploads=TEN, **nested)[key] == expected
 
 
-def test_every_field_has_its_camel_name():
-    for entry in TABLE:
-        head, *tail = entry.name.split("_")
-        assert head + "".join(map(str.capitalize, tail)) in entry.names
+@pytest.mark.parametrize("table", [TABLE, TASK_TABLE, CHAT_TABLE], ids=["native", "task", "chat"])
+def test_every_name_of_a_field_has_its_camel_name(table):
+    for name, names in [(name, entry.names) for entry in table for name in entry.names]:
+        head, *tail = name.split("_")
+        assert head + "".join(map(str.capitalize, tail)) in names
+
+
+def test_camel_names_come_after_those_that_are_listed():
+    names = {entry.name: entry.names for entry in TABLE}
+    assert names["use_cot_language"] == (
+        "use_cot_language", "cot_language", "cot-language", "useCotLanguage", "cotLanguage")
+    assert names["audio_duration"] == (
+        "audio_duration", "duration", "audioDuration", "target_duration", "targetDuration"), "the documents' order"
+    assert song(WITH_LM, cotCaption=False)["use_cot_caption"] is False
+    assert song(WITH_LM, metas={"cotLanguage": "no"})["use_cot_language"] is False
+    assert song(WITH_LM, cotCaption=False, cot_caption=True)["use_cot_caption"] is True
+
+
+def test_the_documentation_lists_other_names_but_no_camel_forms():
+    also = {entry.name: entry.also for entry in TASK_TABLE}
+    assert also["audio_duration"] == ("duration", "target_duration")
+    assert also["key_scale"] == ("keyscale", "key")
+    assert also["use_cot_caption"] == ("cot_caption", "cot-caption")
+    assert also["src_audio_path"] == ("ctx_audio_path", "sourceAudioPath")
+    assert also["bpm"] == ()
 
 
 @pytest.mark.parametrize("name", [e.name for e in TABLE if not e.nested])
@@ -248,6 +271,9 @@ def test_huge_numbers_are_refused_not_fatal():
     ({"cfg_interval_start": 0.6, "cfg_interval_end": 0.5},
      "cfg_interval_start: must not be above cfg_interval_end, 0.5"),
     ({"repainting_start": 5, "repainting_end": 5}, "repainting_end: must be -1 or above repainting_start"),
+    ({"repainting_start": -2, "repainting_end": -0.5},
+     "repainting_end: must be above 0, or 0 or -1 for the source's end"),
+    ({"repaintingEnd": "-0.001"}, "repaintingEnd: must be above 0, or 0 or -1 for the source's end"),
     ({"caption": "a" * 2001}, "caption: must have at most 2000 characters"),
     ({"lyrics": "a" * 8001}, "lyrics: must have at most 8000 characters"),
     ({"caption": ["a"]}, "caption: must be text"),
@@ -421,6 +447,9 @@ def test_what_a_task_needs(body, detail):
 
 @pytest.mark.parametrize(("body", "detail"), [
     ({"repainting_start": 5, "repainting_end": 5}, "repainting_end: must be -1 or above repainting_start"),
+    ({"repainting_start": -2, "repainting_end": -0.5},
+     "repainting_end: must be above 0, or 0 or -1 for the source's end"),
+    ({"repaintingEnd": "-0.001"}, "repaintingEnd: must be above 0, or 0 or -1 for the source's end"),
     ({"repaintingStart": 10}, "repaintingStart: must be before the source's end, 10 seconds"),
     ({"repainting_start": 700, "repainting_end": 800}, "repainting_start: must be before the source's end"),
     ({"repainting_start": -591}, "repainting_start: makes a song of 601 seconds; at most 600 are allowed"),

@@ -97,7 +97,7 @@ async def test_tasks_in_every_state(client, services, scripted):
 
 @pytest.mark.parametrize("sent", [
     {"json": {"task_id_list": '["a", "b"]'}}, {"data": {"task_id_list": '["a", "b"]'}},
-    {"json": {"task_id_list": ["a", "b"]}},
+    {"json": {"task_id_list": ["a", "b"]}}, {"json": {"taskIdList": ["a", "b"]}},
 ])
 async def test_the_list_of_ids_may_be_text(client, sent):
     assert [entry["task_id"] for entry in await data(client, "/query_result", **sent)] == ["a", "b"]
@@ -137,10 +137,22 @@ def test_the_later_names_come_after_the_documented_ones():
         assert read_task({"bpm": 90, "param_obj": broken})["bpm"] == 90
 
 
+def test_every_name_may_be_camel_case_in_every_place():
+    for name, value in (("audioCodes", "<|audio_code_7|>"), ("coverStrength", 0.5), ("modelName", "m"),
+                        ("refAudioPath", "a"), ("ctxAudioPath", "b"), ("cotCaption", False)):
+        for body in ({name: value}, {"paramObj": {name: value}}, {"paramObj": json.dumps({name: value})},
+                     {"metas": {name: value}}, {"userMetadata": {name: value}}):
+            assert list(read_task(body).sent.values()) == [name], body
+    assert read_task({"param_obj": {"bpm": 60}, "paramObj": {"bpm": 70}})["bpm"] == 60
+    assert read_task({"param_obj": None, "paramObj": {"bpm": 70}})["bpm"] == 70
+
+
 async def test_errors_are_everybodys(client):
     for path, body, detail in (
         ("/release_task", {"prompt": "x", "bpm": 1}, "bpm: must be between 30 and 300"),
         ("/release_task", {}, "caption: give a caption"),
+        ("/query_result", {}, "task_id_list: must be a list of at most 100 task ids"),
+        ("/query_result", {"taskIdList": 5}, "taskIdList: must be a list of at most 100 task ids"),
         ("/format_input", {"prompt": "x", "use_format": False}, "use_format: needs the 5 Hz LM, which is not loaded"),
     ):
         answer = await client.post(path, json=body)

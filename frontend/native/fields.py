@@ -5,16 +5,15 @@ The top level of the body beats the nested metadata object, field by field.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from frontend import coerce
 from frontend.coerce import Reader
-from frontend.fields import Field, Fields, Level, read_fields, spellings
+from frontend.fields import Field, Fields, Level, object_in, read_fields, spellings
 
 TASKS = ("text2music", "cover", "repaint", "lego", "extract", "complete")
-NESTED_OBJECTS = ("metas", "meta", "metadata", "user_metadata", "userMetadata")
+NESTED_OBJECTS = spellings("metas meta metadata user_metadata")
 
 
 def _field(names: str, read: Reader, default: Any, text: str, *, nested: bool = False) -> Field:
@@ -76,7 +75,7 @@ TABLE: tuple[Field, ...] = (
     _nested("task_type", coerce.choice(*TASKS), "text2music", "what to make"),
     _field("instruction", coerce.text(500), "", "instead of the task's own instruction to the model"),
     _nested("repainting_start", coerce.number_from(-600), 0.0, "seconds; negative begins before the source"),
-    _nested("repainting_end", coerce.number_from(-1), None, "seconds; 0 and -1 are the source's end"),
+    _nested("repainting_end", coerce.number_from(-1), None, "seconds above 0; 0 and -1 are the source's end"),
     _nested("audio_cover_strength", coerce.number(0, 1), 1.0, "share of the steps that follow the source"),
     # Not of the documents: which tracks lego, extract and complete are about.
     _nested("track_name", coerce.tracks, (), "the track of lego and extract"),
@@ -92,10 +91,4 @@ def read(body: Mapping[str, object]) -> Fields:
 
 def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:
     """The first container of metadata that is not empty: an object, or text holding one; anything else is ignored."""
-    found = next((body[name] for name in NESTED_OBJECTS if body.get(name)), None)
-    if isinstance(found, str) and found.strip().startswith("{"):
-        try:
-            found = json.loads(found)
-        except (ValueError, RecursionError):
-            return {}
-    return found if isinstance(found, dict) else {}
+    return object_in(next((body[name] for name in NESTED_OBJECTS if body.get(name)), None))

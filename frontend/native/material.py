@@ -86,11 +86,13 @@ def _codes(fields: Fields) -> tuple[tuple[int, ...], ...]:
 
 def _region(fields: Fields) -> Region:
     """The region that was asked for. 0 and -1 as the end both stand for the source's end, as in the reference."""
-    start, end = fields["repainting_start"], fields["repainting_end"]
-    if end is None or end <= 0:
+    start, end, name = fields["repainting_start"], fields["repainting_end"], fields.called("repainting_end")
+    if end in (None, 0, -1):
         return Region(start)
+    if end < 0:  # a song has no gap between what is made and its source
+        raise RequestError(400, f"{name}: must be above 0, or 0 or -1 for the source's end")
     if end <= start:
-        raise RequestError(400, f"{fields.called('repainting_end')}: must be -1 or above repainting_start")
+        raise RequestError(400, f"{name}: must be -1 or above repainting_start")
     return Region(start, end)
 
 

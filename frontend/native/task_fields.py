@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from frontend.fields import Fields, Level, read_fields
+from frontend.fields import Fields, Level, first_of, object_in, read_fields, spellings
 
 from .fields import TABLE, nested_metadata
 
+_PARAMETERS = spellings("param_obj")
 _MORE_NAMES = {
-    "model": ("model_name", "modelName"), "key_scale": ("key",), "vocal_language": ("language",),
-    "lm_temperature": ("temperature",), "audio_cover_strength": ("cover_strength", "coverStrength"),
-    "audio_code_string": ("audio_codes",), "track_classes": ("instruments",),
-    "reference_audio_path": ("ref_audio_path", "refAudioPath"),
-    "src_audio_path": ("ctx_audio_path", "ctxAudioPath", "sourceAudioPath"),
+    "model": "model_name", "key_scale": "key", "vocal_language": "language", "lm_temperature": "temperature",
+    "audio_cover_strength": "cover_strength", "audio_code_string": "audio_codes", "track_classes": "instruments",
+    "reference_audio_path": "ref_audio_path", "src_audio_path": "ctx_audio_path ctxAudioPath sourceAudioPath",
 }
 TASK_TABLE = tuple(
-    replace(entry, names=(*entry.names, *_MORE_NAMES.get(entry.name, ())), nested=True) for entry in TABLE)
+    replace(entry, names=(*entry.names, *spellings(_MORE_NAMES.get(entry.name, ""))), nested=True) for entry in TABLE)
 
 
 def read_task(body: Mapping[str, object]) -> Fields:
     """Every field out of `body`, then out of its `param_obj`, then out of its metadata. Errors: RequestError 400."""
-    return read_fields(TASK_TABLE, (Level(body), Level(_param_obj(body)), Level(nested_metadata(body))))
-
-
-def _param_obj(body: Mapping[str, object]) -> Mapping[str, object]:
-    """An object, or text that holds one; anything else is ignored, as in the reference."""
-    found = body.get("param_obj")
-    if isinstance(found, str):
-        try:
-            found = json.loads(found)
-        except (ValueError, RecursionError):
-            return {}
-    return found if isinstance(found, dict) else {}
+    _, parameters = first_of(_PARAMETERS, body)
+    return read_fields(TASK_TABLE, (Level(body), Level(object_in(parameters)), Level(nested_metadata(body))))

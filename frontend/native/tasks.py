@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quart import Blueprint, Response, request
 
 from frontend.answers import json_response
 from frontend.errors import RequestError
+from frontend.fields import first_of, spellings
 from frontend.jobs.job import Job, State
 from frontend.paced import whole
 from frontend.progress import percent
@@ -27,6 +28,7 @@ from .submission import draw_seed, work_of
 from .task_fields import read_task
 
 _MOST_TASKS = 100
+_ID_LISTS = spellings("task_id_list")
 _STATUS = {State.QUEUED: 0, State.RUNNING: 0, State.SUCCEEDED: 1, State.FAILED: 2}
 # Whatever else the body says, it is a text that is asked for.
 _FORMAT = {
@@ -47,7 +49,7 @@ def tasks(services: Services) -> Blueprint:
 
     @routes.post("/query_result")
     async def query_result() -> Response:
-        ids = _task_ids((await _fields(services)).get("task_id_list"))
+        ids = _task_ids(await _fields(services))
         return _wrapped([_shown(task_id, await services.store.get(task_id)) for task_id in ids])
 
     @routes.post("/format_input")
@@ -78,15 +80,16 @@ def _wrapped(data: object) -> Response:
     })
 
 
-def _task_ids(value: object) -> Sequence[str]:
+def _task_ids(body: Mapping[str, object]) -> Sequence[str]:
     """A list of ids, or a text that holds one."""
+    name, value = first_of(_ID_LISTS, body)
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
             value = None
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value) or len(value) > _MOST_TASKS:
-        raise RequestError(400, f"task_id_list: must be a list of at most {_MOST_TASKS} task ids")
+        raise RequestError(400, f"{name}: must be a list of at most {_MOST_TASKS} task ids")
     return value
 
 

@@ -39,7 +39,7 @@ def _fields(table: Iterable[Field]) -> str:
     rows = []
     for entry in table:
         schema = schema_of(entry.read)
-        also = ", ".join(f"`{name}`" for name in entry.names[1:])
+        also = ", ".join(f"`{name}`" for name in entry.also)
         cells = (f"`{entry.name}`", also, "yes" if entry.nested else "", values_text(schema),
                  default_text(entry.default), entry.help)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -58,7 +58,7 @@ def _range(schema: Mapping[str, Any]) -> str:
 
 
 def _described(entry: Field, schema: Json | Mapping[str, Any]) -> Json:
-    also = f" Also: {', '.join(entry.names[1:])}." if len(entry.names) > 1 else ""
+    also = f" Also: {', '.join(entry.also)}." if entry.also else ""
     described = {**schema, "description": f"{entry.help}.{also}".strip(".").strip() + "."}
     if entry.default not in (None, "", ()):
         described["default"] = _plain(entry.default)
