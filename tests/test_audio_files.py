@@ -14,7 +14,7 @@ import soundfile
 from quart import Quart, request
 
 from frontend.answers import new_app
-from frontend.audio import decode
+from frontend.audio import decode, sandbox
 from frontend.audio.decode import UnreadableAudio, measure
 from frontend.audio.encode import PEAK, Stopped, Tags, encode, gain, limit, write_file
 from frontend.audio.pcm import SAMPLE_RATE
@@ -319,11 +319,30 @@ def test_a_file_that_changed_is_refused(tmp_path):
 
 def test_a_child_gives_the_same_samples(tmp_path):
     soundfile.write(tmp_path / "x", tone(44_100, 1, 2.0), 44_100, format="FLAC")
-    sandbox = Sandbox()
-    samples = sandbox.measure(tmp_path / "x")
-    audio = sandbox.load(tmp_path / "x", samples)
+    decoder = Sandbox()
+    samples = decoder.measure(tmp_path / "x")
+    audio = decoder.load(tmp_path / "x", samples)
     assert (audio.shape, str(audio.dtype), audio.flags["C_CONTIGUOUS"]) == ((2, 96_000), "float32", True)
     assert np.array_equal(audio, samples_of(tmp_path / "x"))
+
+
+def with_a_bad_tag(data, frames=5_000):
+    """`data` behind an ID3v2.4 tag with frames that libmpg123 complains about, each in a line of its own."""
+    tag = (b"TXXX" + bytes((0, 0, 0, 1, 0, 0)) + b"\x03") * frames
+    return b"ID3\x04\x00\x00" + bytes(len(tag) >> shift & 0x7F for shift in (21, 14, 7, 0)) + tag + data
+
+
+def test_what_a_library_says_neither_blocks_nor_is_repeated(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "_WALL_SECONDS", 20.0)
+    soundfile.write(tmp_path / "x", tone(48_000, 2), 48_000, format="MP3")
+    (tmp_path / "y").write_bytes(with_a_bad_tag((tmp_path / "x").read_bytes()))
+    decoder = Sandbox()
+    samples = decoder.measure(tmp_path / "y")
+    assert np.array_equal(decoder.load(tmp_path / "y", samples), samples_of(tmp_path / "x"))
+    (tmp_path / "z").write_bytes(with_a_bad_tag((tmp_path / "x").read_bytes()[:1_000], frames=50))
+    with pytest.raises(UnreadableAudio) as error:
+        decoder.measure(tmp_path / "z")
+    assert str(error.value) == f"cannot be read; {ONLY}"
 
 
 def wav(claimed, present, seconds_of_bytes=8_000):

@@ -2,11 +2,12 @@
 
 Whatever the file does to the decoder, it does to this process: memory, processor time and files that it may write are
 bounded before the file is opened. `measure` prints how many samples there are at 48 kHz, `load` writes them, float32,
-frame after frame. Exit code 3: the file cannot be used, standard error says why.
+frame after frame. Exit code 3: the file cannot be used, the last line of standard error says why.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from pathlib import Path
@@ -38,7 +39,20 @@ def main(mode: str, path: Path) -> int:
     return 0
 
 
+def silence_libraries() -> None:
+    """Only Python writes to standard error from here on. libmpg123 has a line for every bad frame of a tag.
+
+    A parent that reads the samples first would never see the end of them.
+    """
+    own = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(own, "w", buffering=1, errors="backslashreplace")
+
+
 if __name__ == "__main__":
+    silence_libraries()
     for limit, value in _LIMITS:
         resource.setrlimit(limit, (value, value))
     sys.exit(main(sys.argv[1], Path(sys.argv[2])))

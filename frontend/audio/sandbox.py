@@ -23,6 +23,7 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _WALL_SECONDS = 3.0 * SECONDS
 _FRAME = CHANNELS * 4
 _BLOCK = 1 << 18  # frames
+_LONGEST_REASON = 300
 
 
 class Stopped(Exception):
@@ -127,8 +128,8 @@ class Child:
             return
         if self._forget(self):
             raise Stopped
-        if code == UNREADABLE:
-            raise UnreadableAudio(said)
+        if code == UNREADABLE and said:
+            raise UnreadableAudio(said.splitlines()[-1][:_LONGEST_REASON])
         log.warning("a file could not be decoded: exit code %d: %s", code, said)
         # SIGKILL comes from the alarm, or from the kernel at the hard limit of processor time.
         if code in (-signal.SIGXCPU, -signal.SIGKILL):
