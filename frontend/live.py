@@ -63,12 +63,16 @@ class Entry:
 
 @dataclass
 class _Log:
-    """A job's past. `moves` counts changes of its state, which the store alone knows for sure."""
+    """A job's past. `moves` counts changes of its state, which the store alone knows for sure.
+
+    `is_past`: it ended long ago, and the last follower to leave takes the log with him.
+    """
 
     entries: deque[tuple[int, Said]] = field(default_factory=lambda: deque(maxlen=_KEPT_ENTRIES))
     count: int = 0
     moves: int = 0
     followers: int = 0
+    is_past: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, event: Said) -> None:
@@ -101,7 +105,7 @@ class Live:
         log.add(event)
 
     def end(self, job_id: str) -> None:
-        """The job has ended, by the store."""
+        """Nothing more will be said here of the job: it has ended, by the store, or another process has it."""
         log = self._logs.setdefault(job_id, _Log())
         log.moves += 1
         log.notify()
@@ -109,7 +113,9 @@ class Live:
         self._ended.move_to_end(job_id)
         while len(self._ended) > _KEPT_ENDED:
             old, _ = self._ended.popitem(last=False)
-            self._forget(old)
+            if past := self._logs.get(old):
+                past.is_past = True
+                self._forget(old)
 
     @contextmanager
     def listen(self, job_id: str, after: str = "") -> Iterator[Listener]:
@@ -120,7 +126,7 @@ class Live:
             yield Listener(log, self._process, after)
         finally:
             log.followers -= 1
-            if not log.entries and job_id not in self._ended:
+            if log.is_past or (not log.entries and job_id not in self._ended):
                 self._forget(job_id)
 
     def followers(self) -> int:

@@ -32,6 +32,7 @@ _RETRY_SECONDS = 0.5
 _REFRESH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
 _LOOK_SECONDS = 1.0
+_REAP_SECONDS = 2.0
 _LM_ENGINES = {"vllm": ("vllm",), "pt": ("pt",), "both": ("vllm", "pt")}
 LmState: TypeAlias = Literal["ready", "loading", "none"]
 
@@ -58,6 +59,7 @@ class Services:
         self.live = Live()
         self.meter = Meter()
         self.catalogue: Catalogue | None = None
+        self.lm_was_ready = False
         self.stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -72,6 +74,7 @@ class Services:
         self._tasks = [
             asyncio.create_task(self._keep_catalogue(), name="catalogue"),
             asyncio.create_task(self._keep_swept(), name="sweep"),
+            asyncio.create_task(self._keep_reaped(), name="reap"),
         ]
         return self
 
@@ -90,14 +93,22 @@ class Services:
             raise RequestError(503, "Models are not ready yet", {"Retry-After": "5"})
         return self.catalogue
 
-    async def submit(self, work: Work, intake: Intake, once: Once | None = None) -> Job:
+    def require_lm(self) -> None:
+        """503 until the LM has been ready once: for clients that would wait for it with an open connection."""
+        if not self.lm_was_ready:
+            raise RequestError(503, "The 5 Hz LM is not ready yet", {"Retry-After": "15"})
+
+    async def submit(
+        self, work: Work, intake: Intake, once: Once | None = None, wanted_seconds: float | None = None
+    ) -> Job:
         """Queue a job, keep its uploads and wake a worker; 429 when the queue is full, 409 for a key used otherwise.
 
-        What was submitted with the same key before is the job of then.
+        What was submitted with the same key before is the job of then. A job with `wanted_seconds` ends when nobody
+        has said in that time that he waits for it (`JobStore.want`).
         """
         await intake.save(work.uploads.values())
         try:
-            job = await self.store.submit(work, self.settings.queue_maxsize, once)
+            job = await self.store.submit(work, self.settings.queue_maxsize, once, wanted_seconds)
         except QueueFull:
             intake.drop()
             raise await self._busy() from None
@@ -129,10 +140,19 @@ class Services:
         job = await self.store.cancel(job_id, error, code)
         if job is None:
             return False
-        self.workers.drop(job_id)
-        self.live.end(job_id)
-        await self.uploads.discard(job.work.uploads.values())
+        await self._let_go(job)
         return True
+
+    async def forget_audio(self, job_id: str) -> None:
+        """Delete the files of a job that nobody will ask for."""
+        files = await self.store.forget_audio(job_id)
+        await asyncio.to_thread(delete, self.folders.audio, [file.file for file in files])
+
+    async def _let_go(self, job: Job) -> None:
+        """The job was ended from outside of its worker."""
+        self.workers.drop(job.id)
+        self.live.end(job.id)
+        await self.uploads.discard(job.work.uploads.values())
 
     async def follow(self, job_id: str, after: str = "") -> AsyncGenerator[Entry, None]:
         """What happens to a job from now on, and what is still known of before; `Ended` last.
@@ -141,7 +161,7 @@ class Services:
         so does `stopping`.
         """
         with self.live.listen(job_id, after) as listener:
-            position = 0
+            position = 0  # the one that was told last, of a job that waits since then
             while not self.stopping.is_set() and (job := await self.store.get(job_id)) is not None:
                 news = listener.take()
                 for entry in news:
@@ -149,10 +169,14 @@ class Services:
                 if job.state.is_final:
                     yield Entry(END, Ended(job))
                     return
-                if not news and job.position not in (0, position):
-                    yield Entry("", Queued(job.position))
-                position = job.position
+                if news:  # may be newer than the job that was read
+                    position = 0
+                elif job.position != position:
+                    position = job.position
+                    if position:
+                        yield Entry("", Queued(position))
                 while not self.stopping.is_set() and (news := await listener.more(_LOOK_SECONDS)):
+                    position = 0
                     for entry in news:
                         yield entry
 
@@ -162,10 +186,10 @@ class Services:
         return self.settings.avg_job_seconds if stats.average_seconds is None else stats.average_seconds
 
     def in_flight(self) -> int:
-        """How many songs run at a time here."""
-        if self.settings.queue_workers is not None:
-            return self.settings.queue_workers
-        return 1 if self.catalogue is None else max(1, self.catalogue.capacity)
+        """How many songs run at a time here: as many as the pipeline takes, or fewer if the settings say so."""
+        capacity = 1 if self.catalogue is None else max(1, self.catalogue.capacity)
+        limit = self.settings.queue_workers
+        return capacity if limit is None else min(limit, capacity)
 
     async def readiness(self) -> Readiness:
         """What Triton has ready now; the LM's state is not known while the pipeline is away."""
@@ -200,6 +224,17 @@ class Services:
             except Exception:
                 log.exception("the state folder could not be swept")
 
+    async def _keep_reaped(self) -> None:
+        """End what no worker will take: jobs that nobody waits for any more, and those that lost every worker."""
+        while True:
+            try:
+                for job in await self.store.reap():
+                    log.warning("job %s: %s", job.id, job.error)
+                    await self._let_go(job)
+            except Exception:
+                log.exception("jobs could not be reaped")
+            await asyncio.sleep(_REAP_SECONDS)
+
     async def _keep_catalogue(self) -> None:
         """Ask until every model is ready for the first time, then start the workers and keep the catalogue fresh."""
         while True:
@@ -211,4 +246,7 @@ class Services:
                     self.catalogue = catalogue
                     self.workers.start(self.in_flight(), catalogue)
                     log.info("models ready: %s", ", ".join(model.name for model in catalogue.models))
-            await asyncio.sleep(_RETRY_SECONDS if self.catalogue is None else _REFRESH_SECONDS)
+                if not self.lm_was_ready and catalogue.lm is not None:
+                    self.lm_was_ready = not await self.songs.models_missing(catalogue.lm.triton_models()[:1])
+            is_waiting = self.catalogue is None or not (self.lm_was_ready or self.catalogue.lm is None)
+            await asyncio.sleep(_RETRY_SECONDS if is_waiting else _REFRESH_SECONDS)

@@ -84,6 +84,8 @@ class Workers:
             try:
                 claim = await self._store.claim(self._owner, self._lease_seconds)
                 if claim is not None:
+                    if not self._wake.locked():  # the call that this job was submitted with
+                        await self._wake.acquire()
                     await self._settle(claim)
                     continue
             except Exception:
@@ -100,6 +102,7 @@ class Workers:
             await self._uploads.discard(claim.job.work.uploads.values())
         except LeaseLost:
             log.warning("job %s: was taken from its worker on attempt %d", claim.job.id, claim.job.attempts)
+            self._live.end(claim.job.id)
         except SongError as error:
             await self._give_up_or_back(claim, error)
         except Exception:

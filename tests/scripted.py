@@ -2,7 +2,8 @@
 
 The caption's words, in order: `plan:<text>` (a piece of the LM's text, _ for a blank), `step:<phase>:<k>/<n>`,
 `wait:<seconds>`, `gate:<name>` (until `open_gate(name)`), `fail:<status>`; `|` begins the next attempt's script. Other
-words mean nothing. A song that gets through sends a tenth of a second of noise for each seed.
+words mean nothing. A song that gets through sends a tenth of a second of noise for each seed. Of a text that the LM is
+asked for (`/format_input`) the same words are obeyed.
 """
 
 from __future__ import annotations
@@ -43,15 +44,17 @@ async def answer(request):
         return say(sender, {"type": "done", "instance": INSTANCE}, flags=FINAL)
     if body["kind"] == "describe":
         return fail(sender, 503)
-    if body["kind"] == "format":
-        metadata = {name: body[name] for name in KEYS} | {"caption": f"better {body['caption']}", "bpm": 101}
-        say(sender, {"type": "planning", "text": "caption: "})
-        return say(sender, {"type": "done", "metadata": metadata, "lm": None, "notes": []}, flags=FINAL)
     try:
-        await sing(sender, body, song_id)
+        await (write(sender, body) if body["kind"] == "format" else sing(sender, body, song_id))
     except Cancelled:
         (HERE / f"{song_id}.cancelled").touch()
         sender.send(flags=FINAL)
+
+async def write(sender, body):
+    say(sender, {"type": "planning", "text": "caption: "})
+    if await play(sender, body, body["caption"]):
+        metadata = {name: body[name] for name in KEYS} | {"caption": f"better {body['caption']}", "bpm": 101}
+        say(sender, {"type": "done", "metadata": metadata, "lm": None, "notes": []}, flags=FINAL)
 
 async def sing(sender, body, song_id):
     log = HERE / f"{song_id}.attempts"
@@ -59,24 +62,8 @@ async def sing(sender, body, song_id):
     log.write_text("x" * (attempt + 1))
     (HERE / f"{song_id}.request").write_text(json.dumps(body))
     scripts = body["caption"].split("|")
-    for word in scripts[min(attempt, len(scripts) - 1)].split():
-        verb, _, rest = word.partition(":")
-        if verb == "plan":
-            say(sender, {"type": "planning", "text": rest.replace("_", " ")})
-        elif verb == "step":
-            phase, _, count = rest.partition(":")
-            done, _, total = count.partition("/")
-            say(sender, {"type": "progress", "phase": phase, "done": int(done), "total": int(total)})
-        elif verb == "meta":
-            say(sender, {"type": "metadata"} | {name: body[name] for name in KEYS})
-        elif verb == "fail":
-            return fail(sender, int(rest))
-        elif verb in ("wait", "gate"):
-            end = time.monotonic() + (float(rest) if verb == "wait" else 60)
-            while time.monotonic() < end and not (verb == "gate" and (HERE / f"{rest}.gate").exists()):
-                if sender.is_cancelled():
-                    raise Cancelled
-                await asyncio.sleep(0.01)
+    if not await play(sender, body, scripts[min(attempt, len(scripts) - 1)]):
+        return
     pcm = np.random.default_rng(body["seeds"][0]).uniform(-0.5, 0.5, (2, 4800)).astype(np.float32)
     for item in range(len(body["seeds"])):
         say(sender, {"type": "audio", "item": item, "offset": 0, "samples": 4800}, pcm)
@@ -87,6 +74,29 @@ async def sing(sender, body, song_id):
         "metadata": {name: body[name] for name in KEYS} | {"duration": seconds}, "lm": None,
         "peaks": [0.5] * len(body["seeds"]),
     }, flags=FINAL)
+
+async def play(sender, body, script):
+    """Do what the words say; False when one of them has ended the answer."""
+    for word in script.split():
+        verb, _, rest = word.partition(":")
+        if verb == "plan":
+            say(sender, {"type": "planning", "text": rest.replace("_", " ")})
+        elif verb == "step":
+            phase, _, count = rest.partition(":")
+            done, _, total = count.partition("/")
+            say(sender, {"type": "progress", "phase": phase, "done": int(done), "total": int(total)})
+        elif verb == "meta":
+            say(sender, {"type": "metadata"} | {name: body[name] for name in KEYS})
+        elif verb == "fail":
+            fail(sender, int(rest))
+            return False
+        elif verb in ("wait", "gate"):
+            end = time.monotonic() + (float(rest) if verb == "wait" else 60)
+            while time.monotonic() < end and not (verb == "gate" and (HERE / f"{rest}.gate").exists()):
+                if sender.is_cancelled():
+                    raise Cancelled
+                await asyncio.sleep(0.01)
+    return True
 
 def fail(sender, status):
     error = pb_utils.TritonError(f"[{status}] caption: told to fail", pb_utils.TritonError.INTERNAL)
@@ -142,7 +152,7 @@ class Scripted:
         catalogue = WITH_LM if lm else BOTH
         flags: dict[str, str | None] = {"state": str(state), "triton_url": self.grpc, **settings}
         async with Services(resolve(flags, {}, {})) as services:
-            services.catalogue = catalogue
+            services.catalogue, services.lm_was_ready = catalogue, lm
             if workers:
                 services.workers.start(workers, catalogue)
             yield services
