@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .errors import RequestError
+from .json_line import one_line
 from .paced import PacedBody, PacedConnection, PacedRequest, answer_first
 
 log = logging.getLogger(__name__)
@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`value` as one line of JSON, keys in their own order (clients that grep rely on both)."""
-    body = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return Response(body, status, content_type="application/json", headers=dict(headers or {}))
+    return Response(one_line(value), status, content_type="application/json", headers=dict(headers or {}))
 
 
 def detail_body(status: int, detail: str) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def test_null_and_blank_mean_the_default():
     assert song(**{entry.name: None for entry in TABLE}) == song()
     assert song(**{entry.name: " " for entry in TABLE}) == song()
     assert song(audio_config=None) == song(audio_config={}) == song(audio_config={"bpm": None}) == song()
+    assert song(audio_config="", audioConfig={}) == song()
+    assert song(audio_config=None, audioConfig={"bpm": 90}) == song(bpm=90)
 
 
 @pytest.mark.parametrize(("place", "audio_format"), [
@@ -146,6 +148,7 @@ def test_text_beside_a_source_is_the_prompt(task):
     assert (made["repaint_start"], made["repaint_end"]) == ((2.0, 5.0) if task == "repaint" else (0.0, None))
     assert work("make it jazz", SOURCE, task_type=task).uploads == SOURCE
     assert song("", SOURCE, task_type=task)["caption"] == ""
+    assert not song("<prompt>make it jazz</prompt>", SOURCE, task_type=task)["instrumental"], "the source may be sung"
 
 
 def test_audio_codes_and_tracks():
@@ -208,6 +211,15 @@ def test_texts_that_cannot_be_served(text, line):
     assert refusal(text) == line
 
 
+def test_what_a_song_cannot_be_made_of():
+    codes = "<|audio_code_5|>" * 50
+    assert refusal("", {"reference_audio": Upload("a", 48_000)}) == NO_INPUT
+    assert refusal("", audio_code_string=codes) == NO_INPUT, "codes count with thinking alone"
+    line = "messages: cover needs the song that it follows, as input_audio"
+    assert refusal(task_type="cover", audio_code_string=codes) == line
+    assert song("", audio_code_string=codes, thinking=True)["codes"] == [[5] * 50]
+
+
 def test_what_the_lm_is_told():
     wanted = {"use_format": "try", "use_cot_metas": True, "use_cot_caption": True, "lm_temperature": 0.85,
               "lm_top_p": 0.9, "sample_query": "", "vocal_language": None}
@@ -245,6 +257,8 @@ def test_natural_language_is_a_wish_whose_words_count():
               "vocal_language": "bn", "instrumental": False, "lm_engine": "vllm"}
     assert {name: made[name] for name in wanted} == wanted
     assert song("instrumental jazz", catalogue=WITH_LM)["instrumental"]
+    sung = song("a pop song with an instrumental bridge", catalogue=WITH_LM, instrumental=False)
+    assert not sung["instrumental"], "the client has said so"
     asked = song("<prompt>a waltz</prompt><lyrics>la</lyrics>", catalogue=WITH_LM, sample_mode=True)
     assert (asked["sample_query"], asked["lyrics"], asked["caption"]) == ("a waltz", "la", "")
     assert song("", catalogue=WITH_LM, sample_mode=True)["sample_query"] == ""

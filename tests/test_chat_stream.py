@@ -30,6 +30,13 @@ def body(script, **fields):
     return {"messages": [{"role": "user", "content": f"<prompt>{script}</prompt>"}], **fields}
 
 
+async def until(services, *wanted):
+    """Returns when the jobs are in these states."""
+    async with asyncio.timeout(20):
+        while sorted(job.state for job in await services.store.list(10)) != sorted(wanted):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 @pytest.fixture
 async def services(scripted, tmp_path):
     async with scripted.frontend(tmp_path, workers=1) as running:
@@ -104,15 +111,18 @@ async def test_what_the_lm_wrote_comes_once_and_before_the_audio(client):
     assert [list(delta) for delta in told if delta not in (DOT, told[0])] == [["content"], ["audio"], []]
 
 
-async def test_metadata_is_not_shown_when_no_lm_ran(client):
-    told, _ = deltas(await chunks(client, body("meta step:denoise:1/8")))
+@pytest.mark.parametrize("script", ["meta step:denoise:1/8", "step:plan:0/1 meta step:denoise:1/8"])
+async def test_metadata_is_not_shown_when_no_lm_ran(client, script):
+    """The second one's LM was asked, and was not there."""
+    told, _ = deltas(await chunks(client, body(script)))
     assert not any("##" in delta.get("content", "") for delta in told)
 
 
-async def test_a_sign_of_life_every_two_seconds_while_queued_and_while_made(client, scripted):
+async def test_a_sign_of_life_every_two_seconds_while_queued_and_while_made(client, services, scripted):
     first = asyncio.create_task(client.post(PATH, json=body("gate:first")))
-    await asyncio.sleep(0.3)
+    await until(services, State.RUNNING)
     waiting = asyncio.create_task(chunks(client, body("plan:x wait:2.2 meta step:denoise:1/8 gate:second")))
+    await until(services, State.RUNNING, State.QUEUED)
     await asyncio.sleep(4.5)
     scripted.open_gate("first")
     await asyncio.sleep(4.5)
@@ -130,6 +140,23 @@ async def test_a_sign_of_life_every_two_seconds_while_queued_and_while_made(clie
 async def test_a_batch_comes_in_one_delta(client):
     told, _ = deltas(await chunks(client, body("x", batch_size=3, audio_config={"format": "flac"})))
     assert [songs(delta) for delta in told if "audio" in delta] == [[0.1, 0.1, 0.1]]
+
+
+async def test_every_event_is_one_line_to_every_reader_of_lines(client):
+    told, _ = deltas(await chunks(client, body("plan:x meta a\u2028b\u2029c\x85d \U0001f3b5")))
+    [metadata] = [delta["content"] for delta in told if "##" in delta.get("content", "")]
+    assert "a\u2028b\u2029c\x85d \U0001f3b5" in metadata
+
+
+async def test_files_go_when_their_answer_was_sent(client, services):
+    assert (await client.post(PATH, json=body("x", batch_size=2))).status_code == 200
+    assert "audio" in deltas(await chunks(client, body("y")))[0][1]
+    async with asyncio.timeout(20):
+        while any(services.folders.audio.iterdir()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    for job in await services.store.list(10):
+        assert job.state is State.SUCCEEDED
+        assert [await services.store.find_audio(path) for path in job.result["audio"]] == [None] * len(job.result["seeds"])
 
 
 async def test_the_whole_answer(client, services):
@@ -197,19 +224,14 @@ async def test_a_client_that_leaves_cancels_its_song(client, services, scripted,
 
 
 async def test_a_client_that_leaves_the_queue_leaves_no_job_behind(client, services, scripted):
-    async def until(*wanted: State) -> None:
-        async with asyncio.timeout(20):
-            while sorted(job.state for job in await services.store.list(10)) != sorted(wanted):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-
     made = asyncio.create_task(client.post(PATH, json=body("gate:one")))
-    await until(State.RUNNING)
+    await until(services, State.RUNNING)
     answering = [asyncio.create_task(client.post(PATH, json=body(f"x {i}"))) for i in range(5)]
-    await until(State.RUNNING, *[State.QUEUED] * 5)
+    await until(services, State.RUNNING, *[State.QUEUED] * 5)
     for i, task in enumerate(answering):
         task.cancel()
         await asyncio.sleep(0.01 * i)
-    await until(State.RUNNING, *[State.FAILED] * 5)
+    await until(services, State.RUNNING, *[State.FAILED] * 5)
     scripted.open_gate("one")
     assert (await made).status_code == 200
     states = {job.work.song["caption"]: job.state for job in await services.store.list(10)}

@@ -28,7 +28,7 @@ async def with_beats(
                     if now >= until:
                         raise TimeoutError
                     if now >= beat:
-                        beat += seconds
+                        beat = now + seconds  # a consumer that was held up gets one beat, not all that it missed
                         yield None
                         continue
                     await asyncio.wait((upcoming,), timeout=min(beat, until) - now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from .inline import InlineFile
 # Every text that a field may hold is shorter, even with all its characters escaped.
 _LONG = 1 << 17
 _MAX_LONG = 32  # of the conversation's history, too
+_TURNS = 2000  # a few milliseconds' work
 # The rest of a string: up to its quote, or to a backslash that the data ends with.
 _STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _TASK_ROUTES = ("src_audio", "reference_audio")
@@ -76,8 +78,11 @@ class _Splitter:
         self._key = ""
 
     async def feed(self, data: bytes) -> None:
-        at = 0
+        at = turns = 0
         while at < len(data):
+            turns += 1
+            if turns % _TURNS == 0:  # a body may be all short strings
+                await asyncio.sleep(0)
             if self._string_at is None:
                 quote = data.find(b'"', at)
                 end = len(data) if quote < 0 else quote + 1

@@ -49,7 +49,8 @@ TABLE: tuple[Field, ...] = (
 
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
-    config = body.get("audio_config", body.get("audioConfig"))
+    sent = (body.get(name) for name in ("audio_config", "audioConfig"))
+    config = next((value for value in sent if value is not None and value != ""), None)
     if config is not None and not isinstance(config, Mapping):
         raise RequestError(400, "audio_config: must be an object")
     # A flat `format` is the native API's other name of use_format: too ambiguous to be read as anything.

@@ -58,7 +58,7 @@ def _read(content: object) -> Message:
     if isinstance(content, str):
         return Message(content.strip())
     if not isinstance(content, list):
-        raise RequestError(400, "messages: content must be text or a list of parts, with at most 8000 characters")
+        raise RequestError(400, "messages: content must be text or a list of parts")
     texts: list[str] = []
     audio: list[object] = []
     for part in content:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from frontend import musicality
 from frontend.audio.encode import CONTENT_TYPES
@@ -31,9 +29,9 @@ class Completion:
 
 @dataclass(frozen=True)
 class SongFile:
-    """A finished file, and the place that its data URL has in JSON."""
+    """A finished file, open, and the place that its data URL has in JSON. An open file outlives its deletion."""
 
-    path: Path
+    source: BinaryIO
     audio_format: str
     size: int
     mark: str = field(default_factory=secrets.token_urlsafe)
@@ -68,8 +66,8 @@ async def spliced(text: str, files: Sequence[SongFile]) -> AsyncIterator[bytes]:
     for file in files:
         before, _, text = text.partition(file.mark)
         piece += before.encode()
-        with await asyncio.to_thread(file.path.open, "rb") as source:
-            while block := await asyncio.to_thread(source.read, _BLOCK):
+        with file.source:
+            while block := await asyncio.to_thread(file.source.read, _BLOCK):
                 piece += base64.b64encode(block)
                 if len(piece) >= _BLOCK:
                     yield bytes(piece)
@@ -100,8 +98,3 @@ def usage(result: Mapping[str, Any], prompt: str) -> dict[str, int]:
     lm = result.get("lm")
     asked, written = (lm["prompt_tokens"], lm["completion_tokens"]) if lm else (len(prompt.split()), 0)
     return {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
-
-
-def one_line(value: object) -> str:
-    """JSON for one event of a stream, or a whole body."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

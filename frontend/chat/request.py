@@ -46,31 +46,34 @@ def chat_work(
 ) -> Work:
     """The work that fields, message and its audio ask for. Errors: RequestError 400 naming what cannot be served."""
     said = wish.prompt or wish.lyrics or wish.query
-    if not (said or uploads or fields["audio_code_string"] or fields["sample_mode"]):
+    codes, task = fields["audio_code_string"] if fields["thinking"] else (), fields["task_type"]
+    # A reference alone is a timbre, not yet a song.
+    if not (said or "src_audio" in uploads or codes or fields["sample_mode"]):
         raise RequestError(400, NO_INPUT)
-    task = fields["task_type"]
     if catalogue.lm is None and fields["sample_mode"] and task not in TASKS_WITHOUT_LM:
         raise RequestError(400, f"{fields.called('sample_mode')}: {NEEDS_LM}")
     if catalogue.lm is None and wish.query:
         raise RequestError(400, f"messages: natural language {NEEDS_LM}; use <prompt> and <lyrics> tags")
-    if task != "text2music" and "src_audio" not in uploads and not fields["audio_code_string"]:
+    if task != "text2music" and "src_audio" not in uploads and not codes:
         raise RequestError(400, f"messages: {task} needs the song that it follows, as input_audio")
     work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw)
     # The default asks for a better text where an LM is there: a song is never refused or held up for want of one.
     improves = fields["use_format"] and task not in TASKS_WITHOUT_LM
     own = {
-        # A query may say it in words, which the native rules read.
-        "instrumental": work.song["instrumental"] or is_instrumental(fields, wish),
+        "instrumental": is_instrumental(fields, wish, work.song["instrumental"]),
         "use_format": "try" if improves else "off", "use_cot_metas": fields["use_cot_metas"],
     }
     return replace(work, song={**work.song, **own}, api="chat")
 
 
-def is_instrumental(fields: Fields, wish: Wish) -> bool:
-    """Asked for, or lyrics that say so, or a tagged prompt alone while the client says nothing of voices."""
+def is_instrumental(fields: Fields, wish: Wish, is_hinted: bool = False) -> bool:
+    """Asked for, or lyrics that say so; or, while the client says nothing of voices, a query that hints at it and a
+    song's tagged prompt alone.
+    """
     if fields["instrumental"] or musicality.is_instrumental(wish.lyrics):
         return True
-    return "instrumental" not in fields.sent and wish.is_tagged and not wish.query and not wish.lyrics
+    is_prompt_alone = wish.is_tagged and not wish.query and not wish.lyrics and fields["task_type"] == "text2music"
+    return "instrumental" not in fields.sent and (is_hinted or is_prompt_alone)
 
 
 def _native_fields(fields: Fields, wish: Wish, catalogue: Catalogue) -> Fields:

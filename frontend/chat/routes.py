@@ -5,7 +5,9 @@ from __future__ import annotations
 from quart import Blueprint, Quart, Response, request
 
 from frontend.answers import json_response, new_app
+from frontend.json_line import one_line
 from frontend.keys import guard
+from frontend.native.lm import needs_lm
 from frontend.openapi.chat import describe
 from frontend.openapi.routes import documentation
 from frontend.paced import chunks
@@ -17,7 +19,7 @@ from .errors import error_body
 from .fields import read
 from .messages import deciding_message
 from .models import openai_list, openrouter_list
-from .reply import Completion, completion, content, one_line, spliced, usage
+from .reply import Completion, completion, content, spliced, usage
 from .request import chat_work, read_wish
 from .song import Song
 from .stream import CONTENT_TYPE, HEADERS, stream
@@ -30,7 +32,7 @@ def create_app(services: Services) -> Quart:
     watch(app, services.meter)
     guard(app, services.settings.api_key)
     tether = Tether(services)
-    app.after_serving(tether.settle)
+    app.while_serving(tether.serving)
     app.register_blueprint(_chat(services, tether))
     app.register_blueprint(documentation(describe()))
     return app
@@ -44,12 +46,15 @@ def _chat(services: Services, tether: Tether) -> Blueprint:
     @routes.post("/api/v1/chat/completions")
     async def create() -> Response:
         catalogue = services.require_catalogue()
+        await services.require_room()
         async with services.uploads.intake() as intake:
             body = await read_body(chunks(request, upload_limit), text_limit, intake)
             fields, message = read(body.values), deciding_message(body.values.get("messages"))
             await name_audio(message.audio, fields["task_type"], body, intake)
             wish = read_wish(fields, message.text)
             work = chat_work(fields, wish, await intake.measure(), catalogue)
+            if needs_lm(work.song):
+                services.require_lm()
             job = await tether.submit(work, intake)
         reply, song = Completion(fields["model"]), Song(services, job)
         if fields["stream"]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from frontend.jobs.job import Job, State
+from frontend.jobs.job import AudioFile, Job, State
 from frontend.live import Ended, Event
 from frontend.services import Services
 
@@ -46,19 +47,32 @@ class Song:
                     if isinstance(event, Ended):
                         return
         except TimeoutError:
-            late = too_late(self._services.settings.generation_timeout)
-            await self._services.cancel(self._job.id, late.detail, "expired")
-            raise late from None
+            yield await self._ended_late()
+            return
         raise stopping() if self._services.stopping.is_set() else gone()
 
     async def files(self, job: Job) -> list[SongFile]:
         """The finished files. Errors: RequestError 500 when one is gone."""
         found = [await self._services.store.find_audio(path) for path in (job.result or {})["audio"]]
         try:
-            return [await asyncio.to_thread(self._file, file.file, file.audio_format) for file in found if file]
+            return [await asyncio.to_thread(self._open, file) for file in found]
         except FileNotFoundError:
             raise gone() from None
 
-    def _file(self, name: str, audio_format: str) -> SongFile:
-        path = self._services.folders.audio / name
-        return SongFile(path, audio_format, path.stat().st_size)
+    def _open(self, file: AudioFile | None) -> SongFile:
+        if file is None:
+            raise FileNotFoundError
+        source = (self._services.folders.audio / file.file).open("rb")
+        return SongFile(source, file.audio_format, os.fstat(source.fileno()).st_size)
+
+    async def _ended_late(self) -> Ended:
+        """The song's end if it came just in time. Errors: RequestError 504 when it is cancelled now, or as `made`."""
+        late = too_late(self._services.settings.generation_timeout)
+        if await self._services.cancel(self._job.id, late.detail, "expired"):
+            raise late
+        job = await self._services.store.get(self._job.id)
+        if job is None:
+            raise gone()
+        if job.state is not State.SUCCEEDED:
+            raise failure(job)
+        return Ended(job)

@@ -8,10 +8,11 @@ from contextlib import aclosing
 from typing import Any
 
 from frontend.errors import RequestError
+from frontend.json_line import one_line
 from frontend.live import Ended, Started
 from frontend.songs.events import Metadata, Planning, Step
 
-from .reply import Completion, describe, one_line, spliced
+from .reply import Completion, describe, spliced
 from .song import Song
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ async def _song(reply: Completion, song: Song) -> AsyncGenerator[bytes, None]:
                     yield _event(reply, {"content": "."})
                 case Started():
                     planned = False
-                case Planning() | Step(phase="plan" | "codes"):
+                case Planning() | Step(phase="codes"):  # the phase "plan" begins before the LM is known to be there
                     planned = True
                 case Metadata(values) if planned and not shown:
                     shown = True

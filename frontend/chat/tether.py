@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import AsyncGenerator
 
 from frontend.jobs.job import Job, Work
 from frontend.services import Services
 from frontend.uploads import Intake
 
+log = logging.getLogger(__name__)
+
 
 class Tether:
-    """Submits jobs and cancels those that are not made when their request is over: its client has left."""
+    """Submits jobs and lets them go when their request is over: cancels those that are not made, its client has left.
+
+    The store hears meanwhile that they are wanted, so that they end as well when this process dies. Files go once they
+    were sent: a chat client has no way to ask for them again.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._seconds = services.settings.lease_seconds
+        self._held: set[str] = set()
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def submit(self, work: Work, intake: Intake) -> Job:
@@ -21,20 +31,39 @@ class Tether:
         answering = asyncio.current_task()
         assert answering is not None
         # A client may leave while its job is stored, and a job that nobody knows could not be cancelled.
-        submitting = asyncio.create_task(self._services.submit(work, intake))
+        submitting = asyncio.create_task(self._hold(work, intake))
         answering.add_done_callback(lambda _: self._leave(submitting))
         return await asyncio.shield(submitting)
 
-    async def settle(self) -> None:
-        """Wait until every job of a request that is over has ended."""
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+    async def serving(self) -> AsyncGenerator[None, None]:
+        """While the app serves the store hears what is held; afterwards all that no request holds has ended."""
+        keeping = asyncio.create_task(self._keep())
+        yield
+        keeping.cancel()
+        await asyncio.gather(keeping, *self._leaving, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds / 3)
+            try:
+                await self._services.store.want(self._held, self._seconds)
+            except Exception:
+                log.exception("the store could not be told which jobs are waited for")
+
+    async def _hold(self, work: Work, intake: Intake) -> Job:
+        job = await self._services.submit(work, intake, wanted_seconds=self._seconds)
+        self._held.add(job.id)
+        return job
 
     def _leave(self, submitting: asyncio.Task[Job]) -> None:
-        leaving = asyncio.create_task(self._cancel(submitting))
+        leaving = asyncio.create_task(self._let_go(submitting))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
-    async def _cancel(self, submitting: asyncio.Task[Job]) -> None:
+    async def _let_go(self, submitting: asyncio.Task[Job]) -> None:
         await asyncio.wait((submitting,))
         if not submitting.cancelled() and submitting.exception() is None:
-            await self._services.cancel(submitting.result().id, "The client left")
+            job_id = submitting.result().id
+            self._held.discard(job_id)
+            if not await self._services.cancel(job_id, "The client left"):
+                await self._services.forget_audio(job_id)

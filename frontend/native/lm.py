@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,12 @@ class LmWork:
     def writes_the_song(self) -> bool:
         """The LM invents caption and lyrics, so the request needs none."""
         return bool(self.request["sample_query"] or self.request["sample_mode"])
+
+
+def needs_lm(song: Mapping[str, Any]) -> bool:
+    """Whether a song request of the pipeline's cannot be served without the LM (behaviour 2)."""
+    wants_codes = song["thinking"] and song["task"] == "text2music" and song["codes"] is None
+    return bool(wants_codes or song["sample_query"] or song["sample_mode"] or song["use_format"] == "need")
 
 
 def choose_lm_work(fields: Fields, material: Material, lm: Lm | None) -> LmWork:
