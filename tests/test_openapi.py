@@ -182,7 +182,8 @@ async def test_real_answers_meet_their_schemas(scripted, tmp_path):
         await check(client, "GET", job["result"]["first_audio_path"], template="/v1/audio")
         await check(client, "GET", "/v1/audio", params={"path": "x"})
         await check(client, "POST", "/query_result", json={"task_id_list": [*ids, "unknown"]})
-        for path in ("/v1/jobs", "/v1/models", "/metrics", "/openapi.json", "/docs", "/health", "/livez", "/readyz"):
+        for path in ("/v1/jobs", "/v1/models", "/v1/stats", "/metrics", "/openapi.json", "/docs", "/health", "/livez",
+                     "/readyz"):
             await check(client, "GET", path)
         await check(client, "POST", "/format_input", json={"prompt": "x"})
         await check(client, "POST", "/v1/music/generate", content=b"x")

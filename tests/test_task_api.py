@@ -1,4 +1,4 @@
-"""Upstream's later routes: /release_task, /query_result, /format_input, as its clients use them."""
+"""Upstream's later routes: /release_task, /query_result, /format_input, /v1/stats, as its clients use them."""
 
 # mypy: allow-untyped-calls
 
@@ -7,6 +7,7 @@ import io
 import json
 import time
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -33,9 +34,9 @@ async def client(services):
         yield running
 
 
-async def data(client, path, **sent):
+async def data(client, path, method="POST", **sent):
     """What an answer wraps."""
-    answer = await client.post(path, **sent)
+    answer = await client.request(method, path, **sent)
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert list(body) == WRAPPER
@@ -175,6 +176,97 @@ async def test_format_input_answers_with_what_the_lm_writes(scripted, tmp_path):
             "duration": 20.0, "vocal_language": "ja"}
         assert (await client.post("/format_input", json={"prompt": " "})).json()["detail"].startswith("caption: give")
         assert not await services.store.list(1), "it is no job"
+
+
+@pytest.fixture
+async def lm_client(scripted, tmp_path):
+    """A client of a frontend with an LM, which gives up after a second."""
+    async with (
+        scripted.frontend(tmp_path / "with-lm", workers=0, lm=True, generation_timeout="1") as services,
+        served(create_app(services)) as client,
+    ):
+        yield client
+
+
+def format_input(client, prompt):
+    return asyncio.create_task(client.post("/format_input", json={"prompt": prompt}))
+
+
+async def refused(answer):
+    answer = await answer
+    assert list(answer.json()) == ["detail"]
+    return answer.status_code, answer.json()["detail"], answer.headers.get("Retry-After")
+
+
+@pytest.mark.parametrize(("prompt", "expected"), [
+    ("fail:400", (400, "caption: told to fail", None)), ("fail:500", (500, "caption: told to fail", None)),
+    ("fail:503", (503, "caption: told to fail", "5")), ("fail:504", (503, "caption: told to fail", "5")),
+])
+async def test_what_the_lm_cannot_write_is_said(lm_client, prompt, expected):
+    assert await refused(format_input(lm_client, prompt)) == expected
+
+
+async def test_few_texts_are_written_at_a_time(lm_client, scripted):
+    waiting = {format_input(lm_client, "gate:texts") for _ in range(6)}
+    for _ in range(2):  # the gate holds all others
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        for answer in done:
+            assert await refused(answer) == (429, "Server busy: 4 texts are being written", "5")
+        if len(waiting) == 4:
+            break
+    assert len(waiting) == 4
+    scripted.open_gate("texts")
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    assert (await format_input(lm_client, "x")).status_code == 200
+
+
+async def test_a_text_that_hangs_is_given_up(lm_client, scripted):
+    hanging = [format_input(lm_client, "gate:never") for _ in range(4)]
+    for answer in hanging:
+        assert await refused(answer) == (504, "The text was not ready within 1 seconds", None)
+    async with asyncio.timeout(10):
+        while not scripted.was_cancelled(""):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert (await format_input(lm_client, "x")).status_code == 200
+
+
+async def test_who_leaves_makes_room_for_another_text(scripted, tmp_path):
+    async with (
+        scripted.frontend(tmp_path / "with-lm", workers=0, lm=True) as services,
+        served(create_app(services)) as client,
+        httpx.AsyncClient(base_url=client.base_url, trust_env=False) as leaving,
+    ):
+        asked = [format_input(leaving, "gate:never") for _ in range(5)]
+        done, hanging = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        assert [answer.result().status_code for answer in done] == [429]
+        for answer in hanging:
+            answer.cancel()
+        await asyncio.wait(hanging)
+        async with asyncio.timeout(10):
+            while (await format_input(client, "x")).status_code == 429:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def test_statistics(client, services, scripted):
+    assert await stats(client) == {
+        "jobs": {"queued": 0, "running": 0}, "queue_size": 0, "queue_maxsize": 200, "avg_job_seconds": 5.0}
+    ended_one = await release(client, prompt="x")
+    await ended(services, ended_one)
+    tasks = [(await data(client, "/release_task", json={"prompt": prompt}))["task_id"]
+             for prompt in ("gate:stats", "x", "x")]
+    async with asyncio.timeout(10):
+        while (await stats(client))["jobs"] != {"queued": 2, "running": 1}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    shown = await stats(client)
+    record = (await client.get(f"/v1/jobs/{ended_one}")).json()
+    assert shown["queue_size"] == 2
+    assert shown["avg_job_seconds"] == pytest.approx(record["finished_at"] - record["started_at"])
+    scripted.open_gate("stats")
+    await ended(services, tasks[-1])
+
+
+async def stats(client):
+    return await data(client, "/v1/stats", method="GET")
 
 
 async def test_texts_are_written_by_the_pipeline(services):

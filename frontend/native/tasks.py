@@ -1,4 +1,4 @@
-"""Upstream's later routes, which most other programs speak: /release_task, /query_result, /format_input.
+"""Upstream's later routes, which most other programs speak: /release_task, /query_result, /format_input, /v1/stats.
 
 Their answers are wrapped in {data, code, error, timestamp, extra}; their errors are like everybody's.
 """
@@ -19,13 +19,13 @@ from frontend.jobs.job import Job, State
 from frontend.paced import whole
 from frontend.progress import percent
 from frontend.services import Services
-from frontend.songs.errors import SongError
 
 from .accept import accept, limits
 from .body import parse_body
 from .record import result
 from .submission import draw_seed, work_of
 from .task_fields import read_task
+from .texts import Texts
 
 _MOST_TASKS = 100
 _ID_LISTS = spellings("task_id_list")
@@ -41,6 +41,7 @@ _WRITTEN = ("caption", "lyrics", "bpm", "key_scale", "time_signature", "duration
 def tasks(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("tasks", __name__)
+    texts = Texts(services.songs, services.settings.generation_timeout)
 
     @routes.post("/release_task")
     async def release_task() -> Response:
@@ -57,13 +58,18 @@ def tasks(services: Services) -> Blueprint:
         catalogue = services.require_catalogue()
         body = await _fields(services) | _FORMAT
         work = work_of(read_task(body), body, catalogue, {}, draw_seed)
-        try:
-            written = await services.songs.write({**work.song, "kind": "format"})
-        except SongError as error:
-            if error.status in (503, 504):
-                raise RequestError(503, error.text, {"Retry-After": "5"}) from None
-            raise RequestError(400 if error.status == 400 else 500, error.text) from None
+        written = await texts.write({**work.song, "kind": "format"})
         return _wrapped({name: written.get(name) for name in _WRITTEN})
+
+    @routes.get("/v1/stats")
+    async def stats() -> Response:
+        found = await services.store.stats(services.settings.avg_window)
+        return _wrapped({
+            # Upstream counts ended jobs too; the store forgets them, so a count would say nothing.
+            "jobs": {"queued": found.queued, "running": found.running},
+            "queue_size": found.queued, "queue_maxsize": services.settings.queue_maxsize,
+            "avg_job_seconds": await services.average_seconds(),
+        })
 
     return routes
 

@@ -71,6 +71,10 @@ TASK_STATE = an_object({
     "status": {"type": "integer", "enum": [0, 1, 2], "description": "waits or runs, succeeded, failed"},
     "result": {**TEXT, "description": "JSON text: a list, one object for each audio"},
 })
+STATS = an_object({
+    "jobs": an_object({"queued": COUNT, "running": COUNT}), "queue_size": COUNT, "queue_maxsize": COUNT,
+    "avg_job_seconds": SECONDS,
+})
 
 
 def wrapped(data: Json) -> Json:

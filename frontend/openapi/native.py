@@ -61,7 +61,9 @@ def operations() -> tuple[Operation, ...]:
         Operation("POST", "/query_result", "the states of the tasks in `task_id_list`, wrapped; `result` is JSON text",
                   {JSON: answers.wrapped(answers.a_list(answers.TASK_STATE))}, (*GUARDED, *WITH_BODY), _task_ids()),
         Operation("POST", "/format_input", "caption, lyrics and metadata as the 5 Hz LM would have them, wrapped",
-                  {JSON: answers.wrapped(answers.WRITTEN)}, (*GUARDED, *WITH_BODY, 503), _texts()),
+                  {JSON: answers.wrapped(answers.WRITTEN)}, (*GUARDED, *WITH_BODY, 429, 500, 503, 504), _texts()),
+        Operation("GET", "/v1/stats", "jobs that wait and run, the queue's size and maximum, a job's average seconds, "
+                  "wrapped", {JSON: answers.wrapped(answers.STATS)}, GUARDED),
         Operation("GET", "/metrics", "the frontend's counters for Prometheus: [metrics.md](metrics.md)",
                   {CONTENT_TYPE.split(";")[0]: _TEXT}, GUARDED),
         Operation("GET", "/openapi.json", "this API as an OpenAPI document", {JSON: {"type": "object"}}, GUARDED),
