@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from .errors import FAULT, NOT_READY, SongError, is_away
+from .errors import broken
 from .metrics import DIT_BYTES, DIT_CALLS, DIT_ROWS, METRICS, Meter, Metric
 from .models import Codes, Condition, DitCall, Floats
 from .tokens import TokenIds
@@ -99,7 +99,5 @@ async def _infer(
         inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
     ).async_exec()
     if response.has_error():
-        text = response.error().message()
-        status = NOT_READY if is_away(text) else FAULT
-        raise SongError(status, f"model {model} {'is not available' if status == NOT_READY else 'failed'}: {text}")
+        raise broken(model, response.error().message())
     return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]

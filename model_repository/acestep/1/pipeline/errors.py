@@ -1,5 +1,6 @@
 """The one error of the pipeline: a status and one line."""
 
+import re
 from typing import Final
 
 INVALID: Final = 400
@@ -32,7 +33,20 @@ def invalid(field: str, rule: str) -> SongError:
 # What Triton 2.51 says of a model whose process died, that is loading, or that is not there.
 _AWAY = ("is not healthy", "not ready", "unknown model", "is not found", "unavailable", "unloading")
 
+_FOLDERS = re.compile(r"(?<![\w/])/(?:[^\s/:'\"]+/)+")
+_LONGEST = 500
+
 
 def is_away(text: str) -> bool:
     """Whether Triton's error says that a model is not there, rather than that it failed."""
     return any(word in text.lower() for word in _AWAY)
+
+
+def broken(model: str, text: str) -> SongError:
+    """The error of a call of another model, by what Triton says: 503 when the model is away, 500 when it failed.
+
+    It goes to clients: folders of this machine are left out, and it is no longer than a line may be.
+    """
+    said = _FOLDERS.sub("", " ".join(text.split()))[:_LONGEST]
+    away = is_away(text)
+    return SongError(NOT_READY if away else FAULT, f"model {model} {'is not available' if away else 'failed'}: {said}")

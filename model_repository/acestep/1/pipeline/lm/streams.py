@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 
-from ..errors import FAULT, NOT_READY, SongError, is_away
+from ..errors import broken
 from ..metrics import LM_ROWS, LM_TOKENS, Meter
 from .engine import Piece
 
@@ -54,7 +54,7 @@ class TritonEngine:
         try:
             async for response in call:
                 if response.error_message:
-                    raise self._failure(response.error_message)
+                    raise broken(self._model, response.error_message)
                 values = _values(response.infer_response)
                 if not values:
                     continue  # the empty response that closes a stream
@@ -67,8 +67,8 @@ class TritonEngine:
                     self._meter.add(LM_TOKENS, made, model=self._model)
                 yield piece
         except grpc.RpcError as error:
-            raise self._failure(f"unavailable: {error.code().name if isinstance(error, grpc.aio.AioRpcError) else ''}"
-                                ) from None
+            code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else ""
+            raise broken(self._model, f"unavailable: {code}") from None
         finally:
             call.cancel()
 
@@ -82,11 +82,6 @@ class TritonEngine:
             request.inputs.add(name=name, datatype="BOOL", shape=[1])
             request.raw_input_contents.append(b"\1")
         return request
-
-    def _failure(self, text: str) -> SongError:
-        status = NOT_READY if is_away(text) else FAULT
-        what = "is not available" if status == NOT_READY else "failed"
-        return SongError(status, f"model {self._model} {what}: {text}")
 
 
 def _values(response: Any) -> dict[str, Any]:
