@@ -152,7 +152,7 @@ class Scripted:
         catalogue = WITH_LM if lm else BOTH
         flags: dict[str, str | None] = {"state": str(state), "triton_url": self.grpc, **settings}
         async with Services(resolve(flags, {}, {})) as services:
-            services.catalogue = catalogue
+            services.catalogue, services.lm_was_ready = catalogue, lm
             if workers:
                 services.workers.start(workers, catalogue)
             yield services
