@@ -4,20 +4,24 @@
 
 from pathlib import Path
 
+import openai
 import pytest
 
 from embedded import preflight
 from embedded.exporter import arguments
 from embedded.refusal import Refusal
-from frontend.settings import HINTS, TABLE, SettingsError, docs, load
+from frontend.settings import HINTS, TABLE, SettingsError, load, read_dotenv
+from frontend.settings.docs import docs
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTED = {  # by the two APIs' documents
+DOCUMENTED = {  # by the two APIs' documents, or read by the programs that they describe
     "ACESTEP_API_HOST", "ACESTEP_API_PORT", "ACESTEP_CONFIG_PATH", "ACESTEP_CONFIG_PATH2", "ACESTEP_CONFIG_PATH3",
     "ACESTEP_DEVICE", "ACESTEP_USE_FLASH_ATTENTION", "ACESTEP_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_DIT_TO_CPU",
     "ACESTEP_LM_MODEL_PATH", "ACESTEP_LM_BACKEND", "ACESTEP_LM_DEVICE", "ACESTEP_LM_OFFLOAD_TO_CPU",
     "ACESTEP_QUEUE_MAXSIZE", "ACESTEP_QUEUE_WORKERS", "ACESTEP_AVG_JOB_SECONDS", "ACESTEP_TMPDIR",
-    "OPENROUTER_API_KEY", "OPENROUTER_HOST", "OPENROUTER_PORT",
+    "OPENROUTER_API_KEY", "OPENROUTER_HOST", "OPENROUTER_PORT", "ACESTEP_AVG_WINDOW", "ACESTEP_API_WORKERS",
+    "ACESTEP_SAMPLE_DEFAULT_BPM", "ACESTEP_SAMPLE_DEFAULT_KEY", "ACESTEP_SAMPLE_DEFAULT_TIMESIGNATURE",
+    "ACESTEP_SAMPLE_DEFAULT_DURATION_SECONDS",
 }
 
 
@@ -49,6 +53,25 @@ def test_precedence_flag_environment_dotenv_default(tmp_path):
 
 def test_empty_value_means_not_set():
     assert settings(env={"ACESTEP_API_PORT": "", "ACESTEP_QUEUE_WORKERS": " "}) == settings()
+    assert settings(["--port", " ", "--model", "", "--state", "\t", "--api-key", " "]) == settings()
+    assert settings(["--port", " "], {"ACESTEP_API_PORT": "1002"}).port == 1002
+
+
+def test_blanks_around_a_value_are_no_part_of_it():
+    given = settings(["--port", " 1001 ", "--api-key", " key\t", "--model", " m"])
+    assert (given.port, given.api_key, given.native_api_key, given.model) == (1001, "key", "key", "m")
+
+
+def test_dotenv_lines(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("# A=1\nexport B = '2 '\nC=\"3\nno sign\n D=4=5 \n")
+    assert read_dotenv(file) == {"B": "2 ", "C": '"3', "D": "4=5"}
+    assert read_dotenv(tmp_path / "none") == read_dotenv(None) == {}
+
+
+def test_the_default_deadline_is_before_that_of_openais_sdks():
+    assert openai.DEFAULT_TIMEOUT.read is not None
+    assert settings().generation_timeout < openai.DEFAULT_TIMEOUT.read
 
 
 def test_triton_url_follows_the_port():
