@@ -10,13 +10,15 @@ from .errors import RequestError
 
 OPEN_ROUTES = frozenset({"/health", "/livez", "/readyz"})
 _BEARER = "bearer "
+# Of a header's bytes, read as Latin-1, str.strip() takes more away: the last ones of keys in other scripts.
+_BLANKS = " \t"
 
 
 def check(header: str | None, key: str) -> bool:
     """Whether an Authorization header carries `key`, with or without `Bearer`; in constant time."""
-    given = (header or "").strip()
+    given = (header or "").strip(_BLANKS)
     if given[: len(_BEARER)].lower() == _BEARER:
-        given = given[len(_BEARER) :].strip()
+        given = given[len(_BEARER) :].strip(_BLANKS)
     # The server has read the header's bytes as Latin-1.
     return hmac.compare_digest(given.encode("latin-1", "replace"), key.encode(errors="surrogateescape"))
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from frontend.chat.routes import create_app as create_chat
 from frontend.exposure import warning
 from frontend.keys import OPEN_ROUTES, check
 from frontend.native.routes import create_app
@@ -14,6 +15,8 @@ from frontend.settings import resolve
 from tests.serving import served
 
 KEY = "s3cret-ключ"
+# Their last byte in UTF-8 is a blank in Latin-1: 85 of х, A0 of Р and à.
+ENDINGS = ("ключх", "КЛЮЧР", "voilà")
 
 
 @pytest.fixture
@@ -49,6 +52,19 @@ async def test_every_route_but_the_probes_needs_the_key(services):
                 assert right.status_code != 401, (method, path, header)
         assert (await client.get("/no/such/route")).status_code == 401
     assert {"/v1/music/generate", "/v1/jobs/x", "/v1/jobs", "/v1/audio", "/v1/models"} <= asked
+
+
+@pytest.mark.parametrize("key", ENDINGS)
+@pytest.mark.parametrize("create", [create_app, create_chat])
+async def test_a_key_of_any_script_opens_both_apis(tmp_path, create, key):
+    flags = {"state": str(tmp_path), "triton_url": "127.0.0.1:9", "api_key": key}  # closes both
+    async with Services(resolve(flags, {}, {})) as services, served(create(services)) as client:
+        for header in (f"Bearer {key}", f"bearer \t {key}", key):
+            answer = await client.get("/openapi.json", headers={b"Authorization": header.encode()})
+            assert answer.status_code == 200, header
+        for wrong in (key[:-1], f"{key}{key[-1]}", f"{key}\xa0"):
+            answer = await client.get("/openapi.json", headers={b"Authorization": f"Bearer {wrong}".encode()})
+            assert answer.status_code == 401, wrong
 
 
 @pytest.mark.parametrize("header", [
