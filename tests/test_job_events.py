@@ -165,6 +165,12 @@ async def test_silence_is_filled_and_a_follower_that_leaves_is_forgotten(client,
     await services.cancel(job_id)
 
 
+async def test_every_event_is_one_line_by_anybodys_reckoning(client):
+    job_id = await submit(client, "meta x\u2028y\x85z\u2029")
+    heard = await follow(client, job_id)
+    assert [event.data["caption"] for event in heard if event.name == "metadata"] == ["meta x\u2028y\x85z\u2029"]
+
+
 async def test_head_is_answered_at_once_and_follows_nobody(nobody_claims):
     async with nobody_claims as services, served(create_app(services), headers=KEY) as client:
         job_id = await submit(client, "x")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from quart import Response
 
 from frontend.jobs.job import Job, Progress
+from frontend.json_line import one_line
 from frontend.live import END, Ended, Entry, Queued, Retrying, Started
 from frontend.services import Services
 from frontend.silence import with_silences
@@ -44,7 +44,7 @@ async def _lines(services: Services, job: Job, last_seen: str) -> AsyncGenerator
 async def _event(services: Services, job: Job, entry: Entry) -> bytes:
     name, data = await _shown(services, job, entry)
     head = f"id: {entry.id}\n" if entry.id else ""
-    return f"{head}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    return f"{head}event: {name}\ndata: {one_line(data)}\n\n".encode()
 
 
 async def _shown(services: Services, job: Job, entry: Entry) -> tuple[str, dict[str, Any]]:
