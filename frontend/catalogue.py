@@ -16,14 +16,13 @@ class Model:
     is_turbo: bool
     tasks: tuple[str, ...]
     max_steps: int
-    default_steps: int
     audio_is_noise: bool
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Model:
         return cls(
             name=facts["name"], aliases=tuple(facts["aliases"]), is_turbo=facts["is_turbo"],
-            tasks=tuple(facts["tasks"]), max_steps=facts["steps"]["max"], default_steps=facts["steps"]["default"],
+            tasks=tuple(facts["tasks"]), max_steps=facts["steps"]["max"],
             audio_is_noise=facts["audio_is_noise"],
         )
 
