@@ -7,44 +7,33 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-from frontend.coerce import schema_of
-from frontend.fields import Field
-from frontend.native.fields import TABLE
+from frontend.chat.fields import TABLE as CHAT
+from frontend.native.fields import TABLE as NATIVE
 
-from . import chat, native
-from .operation import Operation
-from .schema import default_text, values_text
+from . import answers, chat, native, tables
 
 _MADE = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+def made() -> dict[str, str]:
+    """Every generated table by its name."""
+    described = native.describe(with_list=True)
+    return {
+        "native_routes": tables.routes(native.operations()), "chat_routes": tables.routes(chat.operations()),
+        "native_fields": tables.fields(NATIVE, "metas"), "chat_fields": tables.fields(CHAT, "audio_config"),
+        "native_statuses": tables.statuses(described), "job": tables.keys(answers.JOB),
+        "error_codes": tables.meanings("error_code", answers.ERROR_CODES), "result": tables.keys(answers.RESULT),
+        "progress": tables.keys(answers.PROGRESS),
+        "job_list": tables.parameters(described["paths"]["/v1/jobs"]["get"]),
+    }
+
+
 def render(text: str) -> str:
     """`text` with every generated table as it is now."""
-    made = {
-        "native_routes": _routes(native.operations()), "chat_routes": _routes(chat.operations()),
-        "native_fields": _fields(TABLE),
-    }
-    return _MADE.sub(lambda found: f"{found[1]}{made[found[2]]}{found[3]}", text)
-
-
-def _routes(operations: Iterable[Operation]) -> str:
-    rows = [f"| `{each.method} {each.path}` | {each.answers} |" for each in operations]
-    return "\n".join(["| route | answers |", "| --- | --- |", *rows, ""])
-
-
-def _fields(table: Iterable[Field]) -> str:
-    rows = []
-    for entry in table:
-        schema = schema_of(entry.read)
-        also = ", ".join(f"`{name}`" for name in entry.also)
-        cells = (f"`{entry.name}`", also, "yes" if entry.nested else "", values_text(schema),
-                 default_text(entry.default), entry.help)
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    head = ("| field | also | in `metas` | values | default | meaning |", "| --- | --- | --- | --- | --- | --- |")
-    return "\n".join([*head, *rows, ""])
+    tables_now = made()
+    return _MADE.sub(lambda found: f"{found[1]}{tables_now[found[2]]}{found[3]}", text)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,14 @@ TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 0}
 SECONDS: Json = {"type": "number", "minimum": 0}
 STATUS: Json = {"type": "string", "enum": ["queued", "running", "succeeded", "failed"]}
+# Why a job has failed, for programs; `error` says the same to people.
+ERROR_CODES = {
+    "invalid_request": "the models cannot make what was asked for; the same again fails again",
+    "generation_failed": "a fault on each of three attempts, or a part that stayed away",
+    "cancelled": "a client cancelled the job, or a chat client left",
+    "lost": "the process that made the song died on each of three attempts",
+    "expired": "a chat request passed its deadline",
+}
 
 
 def or_null(schema: Json) -> Json:
@@ -23,10 +31,17 @@ def a_list(items: Json) -> Json:
     return {"type": "array", "items": items}
 
 
+def _said(schema: Json, text: str) -> Json:
+    """`schema` with a description."""
+    return {**schema, "description": text}
+
+
 ERROR = an_object({"detail": {"type": "string", "description": "one line"}})
 SUBMITTED = an_object({"job_id": TEXT, "status": STATUS, "queue_position": COUNT})
 PROGRESS = an_object({
-    "phase": TEXT, "done": COUNT, "total": COUNT,
+    "phase": {"type": "string", "enum": ["plan", "codes", "encode", "condition", "denoise", "decode", "write"],
+              "description": "what is done now"},
+    "done": _said(COUNT, "parts of the phase that are done"), "total": _said(COUNT, "parts of the phase"),
     "percent": {"type": "integer", "minimum": 0, "maximum": 99, "description": "of the whole song"},
 })
 _METAS = {
@@ -34,19 +49,35 @@ _METAS = {
     "keyscale": TEXT, "timesignature": TEXT,
 }
 _TEXTS = {"caption": TEXT, "lyrics": TEXT, "vocal_language": TEXT}
+_PATH = "where the first file is: a path and query of this server"
 RESULT = an_object({
-    "first_audio_path": {**TEXT, "description": "relative URL"}, "second_audio_path": or_null(TEXT),
-    "audio_paths": a_list(TEXT), "generation_info": TEXT, "status_message": TEXT,
-    "seed_value": {**TEXT, "description": "one for each audio, comma-separated"},
-    "metas": an_object(_METAS | _TEXTS, required=tuple(_METAS), text="`N/A` where it is not known"),
-    "bpm": or_null({"type": "integer"}), "duration": or_null({"type": "number"}), "keyscale": or_null(TEXT),
-    "timesignature": or_null(TEXT), "genres": or_null(TEXT), "lm_model": or_null(TEXT), "dit_model": TEXT,
+    "first_audio_path": _said(TEXT, _PATH),
+    "second_audio_path": _said(or_null(TEXT), "where the second one is; null for a single song"),
+    "audio_paths": _said(a_list(TEXT), "where all files are"),
+    "generation_info": _said(TEXT, "lines for people: times, seeds, the schedule, and what was not used"),
+    "status_message": _said(TEXT, "a line for people"),
+    "seed_value": _said(TEXT, "one seed for each file, comma-separated"),
+    "metas": an_object(_METAS | _TEXTS, required=tuple(_METAS), text="what the models saw: the five values that "
+                       "follow, `N/A` where one is not known; then `caption`, `lyrics`, `vocal_language`"),
+    "bpm": _said(or_null({"type": "integer"}), "beats per minute"),
+    "duration": _said(or_null({"type": "number"}), "seconds"),
+    "keyscale": _said(or_null(TEXT), "key, such as `C major`"),
+    "timesignature": _said(or_null(TEXT), "beats of a bar"), "genres": _said(or_null(TEXT), "genres"),
+    "lm_model": _said(or_null(TEXT), "the 5 Hz LM that is configured, used or not"),
+    "dit_model": _said(TEXT, "the model that made the song"),
 })
 JOB = an_object({
-    "job_id": TEXT, "status": STATUS, "created_at": SECONDS, "started_at": or_null(SECONDS),
-    "finished_at": or_null(SECONDS), "queue_position": COUNT, "eta_seconds": or_null(SECONDS),
-    "avg_job_seconds": SECONDS, "result": or_null(ref("Result")), "error": or_null(TEXT), "error_code": or_null(TEXT),
-    "progress": or_null(ref("Progress")),
+    "job_id": _said(TEXT, "the job"), "status": _said(STATUS, "where it is"),
+    "created_at": _said(SECONDS, "when it was submitted, in Unix seconds"),
+    "started_at": _said(or_null(SECONDS), "when a worker began, for the last time"),
+    "finished_at": _said(or_null(SECONDS), "when it ended"),
+    "queue_position": _said(COUNT, "1 is the next; 0 when it does not wait"),
+    "eta_seconds": _said(or_null(SECONDS), "a guess of how long it will wait, while it does"),
+    "avg_job_seconds": _said(SECONDS, "how long jobs take on the average"),
+    "result": _said(or_null(ref("Result")), "of a job that succeeded"),
+    "error": _said(or_null(TEXT), "why it failed, in one line"),
+    "error_code": {"type": ["string", "null"], "enum": [*ERROR_CODES, None], "description": "the same for programs"},
+    "progress": _said(or_null(ref("Progress")), "while it runs"),
 })
 JOBS = an_object({"jobs": a_list(ref("Job"))})
 MODELS = an_object({
@@ -58,7 +89,8 @@ MODELS = an_object({
 })
 HEALTH = an_object({"status": TEXT, "service": TEXT, "version": TEXT})
 STATE = an_object({"status": TEXT})
-LM: Json = {"type": ["string", "null"], "enum": ["ready", "loading", "none", None], "description": "the 5 Hz LM"}
+LM: Json = {"type": ["string", "null"], "enum": ["ready", "loading", "none", None],
+            "description": "the 5 Hz LM; null while the pipeline is away"}
 READY = an_object({"status": TEXT, "models": a_list(TEXT), "lm": LM})
 NOT_READY = an_object({"status": TEXT, "missing": a_list(TEXT), "lm": LM})
 WRITTEN = an_object({

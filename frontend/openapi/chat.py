@@ -33,7 +33,17 @@ _COMPLETION = an_object({
     })),
     "usage": an_object(dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), answers.COUNT)),
 })
-_MODEL = an_object({"id": _TEXT, "object": {"const": "model"}, "created": {"type": "integer"}, "name": _TEXT})
+_MODEL = an_object({
+    "id": _TEXT, "name": _TEXT, "created": {"type": "integer"}, "description": _TEXT,
+    "input_modalities": answers.a_list(_TEXT), "output_modalities": answers.a_list(_TEXT),
+    "context_length": answers.COUNT, "pricing": an_object(dict.fromkeys(("prompt", "completion", "request"), _TEXT)),
+    "supported_sampling_parameters": answers.a_list(_TEXT), "object": {"const": "model"}, "owned_by": _TEXT,
+})
+_OPENROUTER_MODELS = an_object({"data": answers.a_list(_MODEL)})
+_MODELS = an_object({
+    "models": answers.a_list(an_object({"name": _TEXT, "is_default": {"type": "boolean"}})), "default_model": _TEXT,
+    "object": {"const": "list"}, "data": answers.a_list(_MODEL),
+})
 
 
 def operations() -> tuple[Operation, ...]:
@@ -41,12 +51,12 @@ def operations() -> tuple[Operation, ...]:
     body: dict[str, Json] = {JSON: _request()}
     refusals = (*GUARDED, *(status for status in WITH_BODY if status != 415), 429, 500, 503, 504)
     results: dict[str, Json] = {JSON: _COMPLETION, EVENTS: _TEXT}
-    models = an_object({"data": answers.a_list(_MODEL)})
     return (
         Operation("POST", "/v1/chat/completions", "a song, whole or as a stream", results, refusals, body),
         Operation("POST", "/api/v1/chat/completions", "the same", results, refusals, body),
-        Operation("GET", "/api/v1/models", "the models as documented", {JSON: models}, (*GUARDED, 503)),
-        Operation("GET", "/v1/models", "the same, and in the forms of OpenAI and of the native API", {JSON: models},
+        Operation("GET", "/api/v1/models", "the models as documented", {JSON: _OPENROUTER_MODELS},
+                  (*GUARDED, 503)),
+        Operation("GET", "/v1/models", "the same, and in the forms of OpenAI and of the native API", {JSON: _MODELS},
                   (*GUARDED, 503)),
         Operation("GET", "/openapi.json", "this API as an OpenAPI document", {JSON: {"type": "object"}}, GUARDED),
         Operation("GET", "/docs", "the same as a page", {"text/html": _TEXT}, GUARDED),

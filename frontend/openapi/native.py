@@ -71,7 +71,8 @@ def operations() -> tuple[Operation, ...]:
         Operation("GET", "/health", "always 200: the process is up", {JSON: answers.HEALTH}),
         Operation("GET", "/livez", "the same, for probes", {JSON: answers.STATE}),
         Operation("GET", "/readyz", "200 when songs can be made, else 503 with the reason; `lm` is `ready`, `loading` "
-                  "or `none`", {JSON: answers.READY}, (503,), refused_with={503: answers.NOT_READY}),
+                  "or `none`, and null while the pipeline is away", {JSON: answers.READY}, (503,),
+                  refused_with={503: answers.NOT_READY}),
     )
 
 

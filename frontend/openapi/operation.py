@@ -11,11 +11,12 @@ from .schema import Json
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 EVENTS = "text/event-stream"
 _MEANINGS = {
-    200: "Done", 204: "All was heard", 206: "The range", 304: "Not modified", 400: "The request cannot be served",
-    401: "The API key is missing or wrong", 404: "Not found", 408: "The body did not come",
+    200: "Done", 204: "All was heard already", 206: "The range that was asked for",
+    304: "The client has this file already", 400: "The request cannot be served",
+    401: "The API key is missing or wrong", 404: "There is no such job or file", 408: "The body did not come in time",
     409: "The Idempotency-Key was used with another request", 413: "The body is too large",
     415: "The body's type is not known", 416: "The range lies beyond the end", 429: "The server is busy",
-    500: "A fault of the server", 503: "Not ready", 504: "Not ready in time",
+    500: "A fault of the server", 503: "What is needed is not ready yet", 504: "The answer was not ready in time",
 }
 _READING = ("Unknown fields are ignored; null and empty text mean the default; numbers may be text; every name may be "
             "camelCase.")
