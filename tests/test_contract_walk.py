@@ -23,11 +23,12 @@ from frontend.native.routes import create_app
 from frontend.services import Services
 from frontend.settings import resolve
 from tests.scripted import ended
-from tests.test_native_fields import BOTH, SCHEMA
+from tests.test_native_fields import BOTH, SCHEMA, TINY_LM, WITH_LM
 
 PATH = "/v1/music/generate"
-NONE = object()  # reaches no key of the pipeline's request
+NOWHERE = object()  # the key of a field that reaches no key of the pipeline's request
 LM = "needs the 5 Hz LM, which is not loaded"
+LOADED = f"must be {TINY_LM['name']}, the LM that is loaded"
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,14 @@ class Walk:
     needs: dict[str, Any] = field(default_factory=dict)
 
 
-def flag(key, *, needs_lm=False):
-    """A flag: true words, everything else is false; a list is none."""
-    yes = [] if needs_lm else [(True, True), ("yes", True), (" ON", True), (1, True)]
-    no = [(False, False), ("0", False), ("nein", False), ("", None if needs_lm else NONE)]
-    return Walk(key, yes + no, [([1], "must be true or false"), *([(True, LM), ("y", LM)] if needs_lm else [])])
+def flag(key, *, default=False, yes=True, no=False, refused=None):
+    """A flag: true words, everything else is false; a list is none. `refused` is what true words are told, if so."""
+    true = (True, "yes", " ON", 1)
+    good = [(False, no), ("0", no), ("nein", no), ("", yes if default else no)]
+    bad = [([1], "must be true or false")]
+    if refused is not None:
+        return Walk(key, good, [*bad, *((word, refused) for word in true)])
+    return Walk(key, [*((word, yes) for word in true), *good], bad)
 
 
 def numbers(key, good, bad, said, **needs):
@@ -65,14 +69,14 @@ FIELDS = {
                     [("a" * 2001, "must have at most 2000"), (["a"], "must be text")], {"lyrics": "la"}),
     "lyrics": Walk("lyrics", [("[Verse]\nla", "[Verse]\nla"), ("l" * 8000, "l" * 8000)],
                    [("l" * 8001, "must have at most 8000"), ({"a": 1}, "must be text")]),
-    "thinking": flag("thinking", needs_lm=True),
+    "thinking": flag("thinking", refused=LM),
     "vocal_language": Walk("vocal_language", [(code, code) for code in LANGUAGES[::10]] + [("ZH", "zh")],
                            [("klingon", "must be one of"), (5, "must be one of")]),
-    "audio_format": Walk(NONE, [("wav", "wav"), ("FLAC", "flac"), (" mp3 ", "mp3")],
+    "audio_format": Walk(NOWHERE, [("wav", "wav"), ("FLAC", "flac"), (" mp3 ", "mp3")],
                          [("ogg", "must be one of mp3, wav, flac"), ("../x", "must be one of")]),
-    "sample_mode": flag("sample_mode", needs_lm=True),
+    "sample_mode": flag("sample_mode", refused=LM),
     "sample_query": Walk("sample_query", [(" \n", "")], [("a song", LM), ("q" * 2001, "must have at most 2000")]),
-    "use_format": flag("use_format", needs_lm=True),
+    "use_format": flag("use_format", no="off", refused=LM),
     "model": Walk("model", [("tiny-base", "tiny-base"), (" tiny-turbo ", "tiny-turbo"),
                             ("acestep-v15-turbo", "tiny-turbo")], [("gpt", "must be one of tiny-turbo, tiny-base")]),
     "bpm": numbers("bpm", [30, 300, (120.0, 120), ("90.0", 90)], [29, 301, 90.5], "must be"),
@@ -104,9 +108,9 @@ FIELDS = {
                                   "must be between 0 and 1"),
     "cfg_interval_end": numbers("cfg_interval", [(0, [0.0, 0.0]), (0.5, [0.0, 0.5])], [-0.1, 1.1],
                                 "must be between 0 and 1"),
-    "use_tiled_decode": Walk(NONE, [(True, None), ("no", None)], [([1], "must be true or false")]),
-    "lm_model_path": Walk(NONE, [(" ", None)], [("/etc", LM), ("../lm", LM), ("acestep-5Hz-lm-0.6B", LM)]),
-    "lm_backend": Walk(NONE, [("VLLM", None)], [("pt", LM), ("onnx", "must be one of vllm, pt")]),
+    "use_tiled_decode": Walk(NOWHERE, [(True, None), ("no", None)], [([1], "must be true or false")]),
+    "lm_model_path": Walk(NOWHERE, [(" ", None)], [("/etc", LM), ("../lm", LM), ("acestep-5Hz-lm-0.6B", LM)]),
+    "lm_backend": Walk("lm_engine", [("VLLM", None), (" ", None)], [("pt", LM), ("onnx", "must be one of vllm, pt")]),
     "lm_temperature": numbers("lm_temperature", [(0, 0.0), (2, 2.0)], [-0.1, 2.1], "must be between 0 and 2"),
     "lm_cfg_scale": numbers("lm_cfg_scale", [(0, 0.0), (10, 10.0)], [-0.1, 10.1], "must be between 0 and 10"),
     "lm_negative_prompt": Walk("lm_negative_prompt", [("no drums", "no drums")], [("x" * 2001, "must have at most")]),
@@ -114,13 +118,14 @@ FIELDS = {
     "lm_top_p": numbers("lm_top_p", [(0.1, 0.1), (1, 1.0), (5, 5.0)], [0, -1], "must be above 0"),
     "lm_repetition_penalty": numbers("lm_repetition_penalty", [(0.5, 0.5), (2, 2.0)], [0.4, 2.1],
                                      "must be between 0.5 and 2"),
-    "use_cot_caption": flag("use_cot_caption"),
-    "use_cot_language": flag("use_cot_language"),
-    "constrained_decoding": flag("constrained_decoding"),
-    "constrained_decoding_debug": Walk(NONE, [(True, None)], [([1], "must be true or false")]),
-    "is_format_caption": Walk(NONE, [(True, None)], [([1], "must be true or false")]),
-    "reference_audio_path": Walk(NONE, [("song.wav", "reference_audio")], [("/etc/hostname", "there is no such file")]),
-    "src_audio_path": Walk(NONE, [("song.wav", "src_audio")], [("../x", "there is no such file")],
+    "use_cot_caption": flag("use_cot_caption", default=True),
+    "use_cot_language": flag("use_cot_language", default=True),
+    "constrained_decoding": flag("constrained_decoding", default=True),
+    "constrained_decoding_debug": Walk(NOWHERE, [(True, None)], [([1], "must be true or false")]),
+    "is_format_caption": Walk(NOWHERE, [(True, None)], [([1], "must be true or false")]),
+    "reference_audio_path": Walk(NOWHERE, [("song.wav", "reference_audio")],
+                                 [("/etc/hostname", "there is no such file")]),
+    "src_audio_path": Walk(NOWHERE, [("song.wav", "src_audio")], [("../x", "there is no such file")],
                            {"task_type": "cover"}),
     "task_type": Walk("task", [("Text2Music", "text2music"), ("cover", "cover")], [
         ("remix", "must be one of text2music, cover"), ("lego", "lego is not a task of tiny-turbo")], {
@@ -136,6 +141,19 @@ FIELDS = {
         ("drums, Backing Vocals", ["drums", "backing_vocals"]), (list(TRACKS), list(TRACKS))],
         [("drums,kazoo", "must be of woodwinds")]),
 }
+# Where an LM is loaded these walks take the place of the ones above; those of its other fields stay.
+WITH_AN_LM = {
+    "thinking": flag("thinking"), "sample_mode": flag("sample_mode"),
+    "use_format": flag("use_format", yes="need", no="off"),
+    "sample_query": Walk("sample_query", [("a song", "a song"), (" 🎵 ", "🎵"), ("q" * 2000, "q" * 2000), (" \n", "")],
+                         [("q" * 2001, "must have at most 2000"), ({"a": 1}, "must be text")]),
+    "lm_model_path": Walk(NOWHERE, [(TINY_LM["name"], None), (" acestep-5Hz-lm-0.6B ", None), (" ", None)],
+                          [("/etc", LOADED), ("../lm", LOADED), (5, LOADED)]),
+    "lm_backend": Walk("lm_engine", [("VLLM", "vllm"), ("pt", "pt"), (" ", "vllm")],
+                       [("onnx", "must be one of vllm, pt"), (1, "must be one of vllm, pt")]),
+}
+OF_THE_LM = [entry for entry in TABLE if entry.name in WITH_AN_LM or entry.name.startswith(("lm_", "use_cot_"))
+             or entry.name in ("vocal_language", "constrained_decoding")]
 
 
 def as_text(value):
@@ -171,8 +189,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-async def client(folder):
-    """Services without a Triton, and what sends a request of httpx's making to them."""
+async def server(folder):
+    """A client of services without a Triton."""
     file = io.BytesIO()
     soundfile.write(file, np.zeros((48_000, 2)), 48_000, format="WAV")
     (folder / "song.wav").write_bytes(file.getvalue())
@@ -181,13 +199,27 @@ async def client(folder):
         "queue_maxsize": "100000",
     }
     async with Services(resolve(flags, {}, {})) as services:
-        services.catalogue = BOTH
         yield Client(services)
 
 
+@pytest.fixture
+def client(server):
+    """The server has no LM."""
+    server.services.catalogue = BOTH
+    return server
+
+
+@pytest.fixture
+def client_with_lm(server):
+    server.services.catalogue = WITH_LM
+    return server
+
+
 class Client:
+    """What sends a request of httpx's making to services of this process."""
+
     def __init__(self, services):
-        self.store = services.store
+        self.services = services
         self._client = create_app(services).test_client()
 
     async def post(self, **sent):
@@ -199,7 +231,7 @@ class Client:
     async def work(self, **sent):
         status, body = await self.post(**sent)
         assert status == 200, body
-        return (await self.store.get(body["job_id"])).work
+        return (await self.services.store.get(body["job_id"])).work
 
 
 def test_every_field_is_walked():
@@ -219,7 +251,16 @@ def places(entry, name, kind, value, needs):
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.name)
 async def test_the_walk(client, entry, kind):
-    walk = FIELDS[entry.name]
+    await take(client, entry, FIELDS[entry.name], kind)
+
+
+@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize("entry", OF_THE_LM, ids=lambda entry: entry.name)
+async def test_the_walk_with_an_lm(client_with_lm, entry, kind):
+    await take(client_with_lm, entry, WITH_AN_LM.get(entry.name, FIELDS[entry.name]), kind)
+
+
+async def take(client, entry, walk, kind):
     for name in entry.names:
         for value, becomes in walk.good:
             for body in places(entry, name, kind, value, walk.needs):
@@ -236,14 +277,13 @@ async def test_the_walk(client, entry, kind):
 
 def check(entry, walk, becomes, work, body):
     """The pipeline's request has the field's value where it belongs."""
+    assert set(work.song) == set(SCHEMA["properties"])
     if entry.name == "audio_format":
         assert work.audio_format == becomes
     elif entry.name.endswith("_path"):
         assert list(work.uploads) == ([becomes] if becomes else [])
-    elif walk.key in work.song and becomes is not NONE:
-        expected = "off" if walk.key == "use_format" else becomes if becomes is not None else work.song[walk.key]
-        assert work.song[walk.key] == expected, body
-    assert set(work.song) == set(SCHEMA["properties"])
+    elif walk.key is not NOWHERE:
+        assert work.song[walk.key] == becomes, body
 
 
 @pytest.mark.parametrize("container", NESTED_OBJECTS)
