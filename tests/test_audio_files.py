@@ -128,6 +128,36 @@ async def test_a_cancelled_write_stops_soon(tmp_path):
     assert not (tmp_path / "x.mp3").exists()
 
 
+@pytest.fixture
+async def held(tmp_path):
+    """More files being written than any pool has threads: each waits for samples from a pipe of its own."""
+    tasks, pipes = [], []
+    for i in range(33 + (os.cpu_count() or 1)):
+        os.mkfifo(tmp_path / f"{i}.f32")
+        pipes.append(os.open(tmp_path / f"{i}.f32", os.O_RDWR))
+        tasks.append(asyncio.create_task(write_file(tmp_path / f"{i}.f32", tmp_path / f"{i}.wav", "wav", 1.0, TAGS)))
+    await until(lambda: len(list(tmp_path.glob(".*.raw"))) >= (os.cpu_count() or 1))
+    yield tasks
+    for i, pipe in enumerate(pipes):
+        (tmp_path / f"{i}.f32").unlink()
+        (tmp_path / f"{i}.f32").touch()  # for those that have not opened it yet
+        os.close(pipe)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_files_being_written_hold_up_nothing_else(held):
+    await asyncio.wait_for(asyncio.to_thread(lambda: None), 5)
+    assert not any(task.done() for task in held)
+
+
+async def test_a_cancelled_write_does_not_wait_for_others(held, tmp_path):
+    held[-1].cancel()
+    await asyncio.wait(held[-1:], timeout=5)
+    assert [task for task in held if task.done()] == held[-1:]
+    assert held[-1].cancelled()
+    assert not (tmp_path / f".{len(held) - 1}.wav.raw").exists()
+
+
 async def test_spool_keeps_items_apart_and_in_order(tmp_path):
     pcm = np.arange(24, dtype=np.float32).reshape(2, 12)
     async with Spool(tmp_path / "song") as spool:

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,15 @@ import numpy.typing as npt
 import soundfile
 
 from .id3 import id3
+from .keep import sync
 from .pcm import CHANNELS, SAMPLE_RATE
 
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
 CONTENT_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac"}
 _MP3_SCALE = 0.97  # what LAME's preset for 192 kbit/s multiplies the samples with
 _BLOCK = 1 << 16
+# Not asyncio's own threads: a batch of long files would keep them for as long as it takes, and everybody else waits.
+_ENCODERS = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="encode")
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,18 @@ class Stopped(Exception):
 
 
 async def write_file(source: Path, target: Path, audio_format: str, factor: float, tags: Tags) -> None:
-    """`encode` off the event loop; cancelling gives the file up at the next block, and returns when it is gone."""
+    """`encode` off the event loop, as many files at a time as there are processors.
+
+    Cancelling gives the file up, before it has begun or at the next block, and returns when it is gone.
+    """
     stop = threading.Event()
-    writing = asyncio.ensure_future(asyncio.to_thread(encode, source, target, audio_format, factor, tags, stop))
+    encoding = _ENCODERS.submit(encode, source, target, audio_format, factor, tags, stop)
+    writing = asyncio.wrap_future(encoding)
     try:
         await asyncio.shield(writing)
     except asyncio.CancelledError:
         stop.set()
+        encoding.cancel()  # for one that waits for its thread
         await asyncio.wait((writing,))
         target.unlink(missing_ok=True)
         raise
@@ -83,9 +92,9 @@ def encode(
             _prepend(id3(tags.title, tags.artist, tags.comment, tags.software), raw, partial)
         else:
             raw.rename(partial)
-        _sync(partial)
+        sync(partial)
         partial.replace(target)
-        _sync(target.parent)  # a rename is safe against a power cut once its folder is on disk
+        sync(target.parent)
     finally:
         raw.unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
@@ -108,11 +117,3 @@ def _prepend(head: bytes, source: Path, target: Path) -> None:
     with source.open("rb") as rest, target.open("wb") as whole:
         whole.write(head)
         shutil.copyfileobj(rest, whole, _BLOCK)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
