@@ -2,17 +2,25 @@
 
 # mypy: allow-untyped-calls
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from frontend.native.fields import TABLE
 from frontend.native.submission import submission
+from frontend.services import Services
+from frontend.settings import resolve
+from pipeline.prompts import instruction_for
 from tests import test_sampler_fields as sampler
-from tests.test_contract_walk import FIELDS, NONE
-from tests.test_native_fields import BOTH
+from tests.scripted import ended
+from tests.test_contract_walk import FIELDS, NOWHERE, Client
+from tests.test_native_api import FEW, FLAC, MP3
+from tests.test_native_fields import BOTH, TEN
 
 TESTS = Path(__file__).parent
 # Fields whose effect is no change of the pipeline's request that test_sampler_fields makes.
@@ -22,10 +30,10 @@ ELSEWHERE = {
     "use_random_seed": "test_native_fields.py::test_seeds_are_resolved_at_submission",
     "batch_size": "test_native_api.py::test_an_item_of_a_batch_is_the_song_of_its_seed",
     "task_type": "test_native_api.py::test_each_task_makes_a_song_from_uploads",
-    "reference_audio_path": "test_safety.py::test_paths_below_the_operators_folder",
-    "src_audio_path": "test_safety.py::test_paths_below_the_operators_folder",
-    "lm_model_path": "test_native_fields.py::test_what_needs_the_lm_says_so_where_there_is_none",
-    "lm_backend": "test_native_fields.py::test_what_needs_the_lm_says_so_where_there_is_none",
+    "reference_audio_path": "test_field_effects.py::test_a_path_makes_the_song_of_its_upload",
+    "src_audio_path": "test_field_effects.py::test_a_path_makes_the_song_of_its_upload",
+    "lm_model_path": "test_native_lm.py::test_the_lm_by_name_and_engine",
+    "lm_backend": "test_native_lm.py::test_the_lm_by_name_and_engine",
     "thinking": "test_native_lm.py::test_thinking_makes_codes_for_every_item",
     "sample_mode": "test_native_lm.py::test_a_sample_of_nothing",
     "sample_query": "test_native_lm.py::test_a_wish_in_plain_words",
@@ -36,6 +44,7 @@ ELSEWHERE = {
         ("lm_temperature", "lm_cfg_scale", "lm_negative_prompt", "lm_top_k", "lm_top_p", "lm_repetition_penalty",
          "constrained_decoding"), "test_lm_song.py::test_every_lm_parameter_changes_what_is_written"),
 }
+CHANGED = {key for _, change in sampler.CHANGES for key in change}
 NOTHING = ("use_tiled_decode", "constrained_decoding_debug", "is_format_caption")
 
 
@@ -45,9 +54,8 @@ def test_there_is_a_test_of_its_effect(name):
         file, _, function = ELSEWHERE[name].partition("::")
         assert re.search(rf"^(async )?def {function}\(", (TESTS / file).read_text(), re.MULTILINE)
         return
-    key = FIELDS[name].key
-    assert key is not NONE
-    assert f"'{key}':" in str((sampler.CHANGES, sampler.NOTHING))
+    assert FIELDS[name].key is not NOWHERE
+    assert FIELDS[name].key in CHANGED
 
 
 @pytest.mark.parametrize("name", NOTHING)
@@ -56,3 +64,44 @@ def test_what_does_nothing_leaves_the_request_as_it_is(name):
     for value in (True, False):
         assert submission({"caption": "x", name: value}, BOTH, draw=lambda: 7) == plain
         assert submission({"caption": "x", "metas": json.dumps({name: value})}, BOTH, draw=lambda: 7) == plain
+
+
+@pytest.mark.parametrize(("task", "field", "sent", "instruction"), [
+    ("lego", "track_name", "Vocals", "Generate the VOCALS track based on the audio context:"),
+    ("extract", "track_name", "backing vocals", "Extract the BACKING_VOCALS track from the audio:"),
+    ("complete", "track_classes", ["drums", "bass"], "Complete the input track with DRUMS | BASS:"),
+])
+def test_tracks_stand_in_the_instruction_that_the_model_gets(task, field, sent, instruction):
+    body = {"task_type": task, "model": "tiny-base", field: sent}
+    made = submission(body, BOTH, TEN).song
+    assert instruction_for(made["task"], made["instruction"], tuple(made["tracks"])) == instruction
+    plain = submission(body | {field: None}, BOTH, TEN).song
+    assert instruction_for(plain["task"], "", tuple(plain["tracks"])) != instruction
+
+
+async def sung(client, **sent):
+    """The samples of the song that a request asks for."""
+    status, answer = await client.post(**sent)
+    assert status == 200, answer
+    job = await ended(client.services, answer["job_id"], 120)
+    assert job.result is not None, job.error
+    file = await client.services.store.find_audio(job.result["audio"][0])
+    return soundfile.read(client.services.folders.audio / file.file)[0]
+
+
+@pytest.mark.parametrize(("task", "field"), [("text2music", "reference_audio"), ("cover", "src_audio")])
+async def test_a_path_makes_the_song_of_its_upload(stack, tmp_path, task, field):
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "song.flac").write_bytes(FLAC)
+    flags: dict[str, str | None] = {
+        "state": str(tmp_path / "state"), "triton_url": stack.triton_grpc, "audio_root": str(tmp_path / "music")}
+    async with Services(resolve(flags, {}, {})) as services:
+        while services.catalogue is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        client = Client(services)
+        body = FEW | {"caption": "bells", "task_type": task} | ({} if task == "cover" else {"audio_duration": 10})
+        by_path = await sung(client, json=body | {f"{field}_path": "song.flac"})
+        uploaded, other = [
+            await sung(client, data=body, files={field: ("name", data)}) for data in (FLAC, MP3)]
+    assert np.array_equal(by_path, uploaded)
+    assert not np.array_equal(by_path, other)

@@ -15,8 +15,10 @@ PLAIN: dict[str, dict[str, Any]] = {
     "cover": {"model": TURBO, "caption": "bells", "seeds": [4], "steps": 4, "task": "cover", "src_audio": SOURCE},
     "repaint": {"model": TURBO, "caption": "bells", "seeds": [4], "steps": 4, "task": "repaint", "src_audio": SOURCE,
                 "repaint_start": 2.0, "repaint_end": 4.0},
+    **{task: {"model": BASE, "caption": "bells", "seeds": [4], "steps": 2, "task": task, "src_audio": SOURCE,
+              "tracks": ["drums"]} for task in ("lego", "extract", "complete")},
 }
-CHANGES = [
+CHANGES: list[tuple[str, dict[str, Any]]] = [
     (TURBO, {"seeds": [5]}), (TURBO, {"steps": 5}), (TURBO, {"shift": 1.0}), (TURBO, {"timesteps": [1.0, 0.5]}),
     (TURBO, {"infer_method": "sde"}), (TURBO, {"caption": "drums"}), (TURBO, {"lyrics": "la"}),
     (TURBO, {"instrumental": True}), (TURBO, {"vocal_language": "de"}), (TURBO, {"bpm": 90}),
@@ -27,6 +29,8 @@ CHANGES = [
     (BASE, {"timesteps": [0.93, 0.31]}),
     ("cover", {"cover_strength": 0.5}), ("cover", {"cover_strength": 0.0}), ("cover", {"src_audio": -SOURCE[:, ::-1]}),
     ("repaint", {"repaint_start": 2.5}), ("repaint", {"repaint_end": 3.5}),
+    (TURBO, {"model": BASE}), ("lego", {"tracks": ["vocals"]}), ("extract", {"tracks": ["vocals"]}),
+    ("complete", {"tracks": ["drums", "bass"]}),
 ]
 NOTHING = [
     (TURBO, {"guidance_scale": 15.0}), (TURBO, {"use_adg": True}), (TURBO, {"cfg_interval": [0.3, 0.4]}),
