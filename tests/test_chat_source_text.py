@@ -1,0 +1,30 @@
+"""What the text of a chat message is to a song that follows a source: its prompt, its lyrics, or a request."""
+
+# mypy: allow-untyped-calls
+
+import pytest
+
+from tests.test_chat_fields import SOURCE, song
+from tests.test_native_fields import WITH_LM
+
+LYRICS = "[Verse]\nla la"
+FOLLOWING = ("cover", "repaint", "lego", "extract", "complete")
+
+
+def texts(text, task, **body):
+    made = song(text, SOURCE, WITH_LM, task_type=task, model="tiny-base", **body)
+    return made["caption"], made["lyrics"], made["sample_query"]
+
+
+@pytest.mark.parametrize("task", FOLLOWING)
+def test_natural_language_is_the_prompt_and_lyrics_stay_lyrics(task):
+    assert texts("make it jazz", task) == ("make it jazz", "", "")
+    assert texts(LYRICS, task) == ("", LYRICS, "")
+    assert texts(f"<prompt>jazz</prompt><lyrics>{LYRICS}</lyrics>", task) == ("jazz", LYRICS, "")
+
+
+@pytest.mark.parametrize("task", FOLLOWING)
+def test_in_sample_mode_it_is_a_request_where_the_task_uses_the_lm(task):
+    for text in ("make it jazz", LYRICS):
+        asked = (text, "", "") if task in ("cover", "repaint") else ("", "", text)
+        assert texts(text, task, sample_mode=True) == asked
