@@ -52,7 +52,7 @@ class StartStack(Protocol):
     """Starts a stack of a test's own; stopped at the end of the test."""
 
     def __call__(
-        self, *, state: Path | None = None, repository: Path | None = None, frontend: bool = True, lm: bool = False
+        self, *, state: Path | None = None, repository: Path | None = None, frontend: bool = True
     ) -> RunningStack: ...
 
 
@@ -65,10 +65,10 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def launcher_environment(state: Path, lm: bool = False) -> dict[str, str]:
+def launcher_environment(state: Path, engines: str | None = None) -> dict[str, str]:
     """Environment of `python -m embedded` with free ports; the tester's own settings do not leak in.
 
-    Without `lm` no LM is exported and loaded: it would take half a minute of two cores.
+    `engines` is ACESTEP_LM_BACKEND. Without it no LM is exported and loaded, which takes half a minute of two cores.
     """
     names = {name for setting in TABLE for name in setting.names}
     env = {name: value for name, value in os.environ.items() if name not in names}
@@ -76,16 +76,16 @@ def launcher_environment(state: Path, lm: bool = False) -> dict[str, str]:
     env |= {name: str(port) for name, port in zip(ports, free_ports(len(ports)), strict=True)}
     build = os.environ.get("ACESTEP_BUILD", str(ROOT / "build"))
     own = {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}
-    return env | own | ({"ACESTEP_LM_BACKEND": "both"} if lm else {"LM": "none"})
+    return env | own | ({"ACESTEP_LM_BACKEND": engines} if engines else {"LM": "none"})
 
 
-def start(state: Path, repository: Path | None, frontend: bool, lm: bool = False) -> RunningStack:
+def start(state: Path, repository: Path | None, frontend: bool, engines: str | None = None) -> RunningStack:
     """A started stack; fails the test with the launcher's output if it does not come up."""
     state.mkdir(parents=True, exist_ok=True)
     flags = [*(["--repository", str(repository)] if repository else []), *([] if frontend else ["--no-frontend"])]
     with (state / "launcher.out").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "embedded", "run", *flags], cwd=state, env=launcher_environment(state, lm),
+            [sys.executable, "-m", "embedded", "run", *flags], cwd=state, env=launcher_environment(state, engines),
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )
     deadline = time.monotonic() + START_TIMEOUT
@@ -113,7 +113,7 @@ def _running(found: StackFile, state: Path, process: subprocess.Popen[bytes]) ->
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The whole stack with both engines of its LM, one for the session; tests leave it as they find it."""
-    running = start(tmp_path_factory.mktemp("stack"), None, True, lm=True)
+    running = start(tmp_path_factory.mktemp("stack"), None, True, "both")
     for model in ("lm", "lm_pt"):
         wait_for_model(running, model)
     yield running
@@ -126,9 +126,9 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack
     running: list[RunningStack] = []
 
     def factory(
-        *, state: Path | None = None, repository: Path | None = None, frontend: bool = True, lm: bool = False
+        *, state: Path | None = None, repository: Path | None = None, frontend: bool = True
     ) -> RunningStack:
-        running.append(start(state or tmp_path_factory.mktemp("own-stack"), repository, frontend, lm))
+        running.append(start(state or tmp_path_factory.mktemp("own-stack"), repository, frontend))
         return running[-1]
 
     yield factory

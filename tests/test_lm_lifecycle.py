@@ -24,17 +24,19 @@ from embedded.triton_control import TritonControl
 from tests.conftest import ROOT, RunningStack, StartStack, start
 from tests.pipeline_client import sing
 from tests.test_lifecycle import STOP, alive, remains, server_of, until
+from tests.test_native_api import make
 from tests.test_vllm_backend import GREEDY, ask, responses, tensors
 
 SONG = {"caption": "soft piano", "duration": 10.0, "seeds": [1], "steps": 1}
-BACK = 90.0
+TEN = {"audio_duration": 10, "batch_size": 1, "audio_format": "wav", "inference_steps": 1}
+BACK = 180.0
 LONG = GREEDY | {"max_tokens": 8000}
 
 
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A whole stack with an LM to do harm to; it says that it is ready before the LM is."""
-    running = start(tmp_path_factory.mktemp("lm-victim"), None, True, lm=True)
+    running = start(tmp_path_factory.mktemp("lm-victim"), None, True, "vllm")
     yield running
     running.stop()
 
@@ -121,13 +123,29 @@ async def make_a_song(running: RunningStack) -> None:
     assert song.audio().shape == (2, 480_000)
 
 
-async def test_songs_are_made_before_the_lm_is_there(victim: RunningStack) -> None:
-    assert "The 5 Hz LM (lm, lm_pt) is loading" in victim.output
-    await make_a_song(victim)
-    assert not is_ready(victim)
-    until(lambda: "supervisor: lm ready after" in victim.output, BACK)
-    assert is_ready(victim)
-    await write_a_row(victim)
+def test_songs_wait_for_the_lm_and_others_go_by(victim: RunningStack) -> None:
+    """At once a song that needs the LM is taken, and made when it is there; one that is better with it goes without."""
+    assert "The 5 Hz LM (lm) is loading" in victim.output
+    known = TEN | {"caption": "x", "bpm": 90, "key_scale": "A minor", "time_signature": "3"}
+    with httpx.Client(base_url=victim.api, timeout=30) as api:
+        ready = api.get("/readyz").json()
+        assert (ready["status"], ready["lm"]) == ("ok", "loading")
+        job_id = api.post("/v1/music/generate", json=known | {"thinking": True}).json()["job_id"]
+        asyncio.run(make_a_song(victim))
+        without = make(api, **TEN, caption="x", lyrics="la")
+        assert without["status"] == "succeeded", without
+        assert "5 Hz LM: not ready; caption, language and missing metadata were left as given" in (
+            without["result"]["generation_info"].split("\n"))
+        waiting = api.get(f"/v1/jobs/{job_id}").json()
+        assert (waiting["status"] in ("queued", "running"), waiting["error"]) == (True, None)
+        assert not is_ready(victim)
+        until(lambda: "supervisor: lm ready after" in victim.output, BACK)
+        assert is_ready(victim)
+        until(lambda: api.get(f"/v1/jobs/{job_id}").json()["status"] not in ("queued", "running"), BACK)
+        made = api.get(f"/v1/jobs/{job_id}").json()
+    assert made["status"] == "succeeded", made
+    assert "LM wrote: audio codes" in made["result"]["generation_info"].split("\n")
+    asyncio.run(write_a_row(victim))
 
 
 async def test_an_engine_that_is_killed_comes_back(victim: RunningStack) -> None:
@@ -160,7 +178,7 @@ async def test_each_part_of_an_engine_that_is_killed_comes_back(victim: RunningS
 async def test_a_server_that_is_killed_gets_its_lm_again(victim: RunningStack) -> None:
     old = engine_of(victim)
     server_of(victim).kill()
-    until(lambda: "Triton is back, all models loaded but lm, lm_pt" in victim.output, BACK)
+    until(lambda: "Triton is back, all models loaded but lm" in victim.output, BACK)
     await make_a_song(victim)
     wait_until_back(victim, old)
     await write_a_row(victim)

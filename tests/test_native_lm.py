@@ -220,7 +220,7 @@ def test_refusals(api, body, detail):
 
 
 def test_without_an_lm(start_stack):
-    with httpx.Client(base_url=start_stack(lm=False).api, timeout=30) as api:
+    with httpx.Client(base_url=start_stack().api, timeout=30) as api:
         assert api.get("/readyz").json()["lm"] == "none"
         for name in ("thinking", "sampleMode", "format"):
             answer = api.post("/v1/music/generate", json=SHORT | {name: True})
@@ -233,26 +233,3 @@ def test_without_an_lm(start_stack):
         assert (result["lm_model"], result["bpm"], result["duration"]) == (None, None, 30)
         assert result["metas"] == {"bpm": "N/A", "duration": 30, "genres": "N/A", "keyscale": "N/A",
                                    "timesignature": "N/A", "caption": "x", "vocal_language": "en"}
-
-
-def test_songs_wait_for_the_lm_and_others_go_by(start_stack):
-    """The LM loads last: at once a song that needs it is taken, and made when it is there."""
-    running = start_stack(lm=True)
-    with httpx.Client(base_url=running.api, timeout=30) as api:
-        ready = api.get("/readyz").json()
-        assert (ready["status"], ready["lm"]) == ("ok", "loading")
-        job_id = api.post("/v1/music/generate", json=KNOWN | {"caption": "x", "thinking": True}).json()["job_id"]
-        bettered = make(api, **TEN, caption="x", lyrics="la")
-        assert bettered["status"] == "succeeded", bettered
-        assert "5 Hz LM: not ready; caption, language and missing metadata were left as given" in (
-            bettered["result"]["generation_info"].split("\n"))
-        assert bettered["result"]["lm_model"] == LM
-        waiting = api.get(f"/v1/jobs/{job_id}").json()
-        assert (waiting["status"] in ("queued", "running"), waiting["error"]) == (True, None)
-        wait_for_model(running, "lm")
-        deadline = time.monotonic() + 60
-        while (record := api.get(f"/v1/jobs/{job_id}").json())["status"] in ("queued", "running"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    assert record["status"] == "succeeded", record
-    assert lines_of(record["result"])[0] == {"audio codes"}

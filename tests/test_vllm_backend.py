@@ -292,6 +292,7 @@ def test_an_engine_argument_that_vllm_does_not_have(broken: tuple[TritonControl,
     assert reason(broken, {"max_model_length": 9}) == "model.json: vLLM has no engine argument 'max_model_length'"
 
 
+@pytest.mark.slow
 def test_a_kv_cache_that_is_too_small_for_a_pair(broken: tuple[TritonControl, Path]) -> None:
     """The reason is raised in a process of vLLM's own; it is not the last thing that is said."""
     said = reason(broken, {"kv_cache_memory_bytes": 12_000_000})
