@@ -10,6 +10,7 @@ from quart import Request
 
 from .errors import RequestError
 from .jobs.job import Once
+from .native.body import too_large
 from .uploads import Intake
 
 HEADER = "Idempotency-Key"
@@ -26,5 +27,5 @@ async def read_once(request: Request, body: Mapping[str, object], intake: Intake
     try:
         said = json.dumps([request.path, body, await intake.digests()], sort_keys=True)
     except RecursionError:
-        raise RequestError(400, "Invalid JSON: a number or a nesting is too large") from None
+        raise too_large() from None
     return Once(key, hashlib.sha256(said.encode()).hexdigest())

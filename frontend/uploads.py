@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from .audio.decode import FORMATS, Floats, UnreadableAudio
+from .audio.keep import abandoned, delete, sync
 from .audio.sandbox import Sandbox, Stopped
 from .errors import RequestError
 from .jobs.job import Upload
@@ -21,7 +19,6 @@ from .jobs.job import Upload
 T = TypeVar("T")
 FIELDS = ("src_audio", "reference_audio")
 _BLOCK = 1 << 20
-_ABANDONED_SECONDS = 3600
 
 
 class Uploads:
@@ -58,22 +55,14 @@ class Uploads:
 
     async def discard(self, uploads: Iterable[Upload]) -> None:
         """Delete the files."""
-        await asyncio.to_thread(_unlink, [self._folder / upload.file for upload in uploads])
+        if names := [upload.file for upload in uploads]:
+            await asyncio.to_thread(delete, self._folder, names)
 
     async def sweep(self, wanted: Callable[[], Awaitable[Iterable[Upload]]]) -> None:
         """Delete what no job wants and nobody has written to for an hour; a request that is being read may want it."""
-        old = await asyncio.to_thread(self._old)
+        old = await asyncio.to_thread(abandoned, self._folder)
         kept = {upload.file for upload in await wanted()}  # asked after the listing, so that no new job is missed
-        await asyncio.to_thread(_unlink, [path for path in old if path.name not in kept])
-
-    def _old(self) -> list[Path]:
-        old = time.time() - _ABANDONED_SECONDS
-        result = []
-        for path in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime < old:
-                    result.append(path)
-        return result
+        await asyncio.to_thread(delete, self._folder, [name for name in old if name not in kept])
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -97,8 +86,9 @@ class Intake:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        unsaved = [path for path in self._files.values() if path.name not in self._saved]
-        await asyncio.to_thread(self._clear, unsaved)
+        if self._sinks:
+            unsaved = [path.name for path in self._files.values() if path.name not in self._saved]
+            await asyncio.to_thread(self._clear, unsaved)
 
     def receive(self, field: str) -> Sink:
         """A new file for `field`; 400 for a second one."""
@@ -116,7 +106,8 @@ class Intake:
     async def settle(self, wanted: Mapping[str, str]) -> None:
         """Give the files of `wanted` their fields, by what they were received as; the others are deleted."""
         kept = {field: self._files[name] for field, name in wanted.items()}
-        await asyncio.to_thread(_unlink, [path for path in self._files.values() if path not in kept.values()])
+        if unwanted := [path.name for path in self._files.values() if path not in kept.values()]:
+            await asyncio.to_thread(delete, self._folder, unwanted)
         self._files = kept
 
     async def measure(self) -> dict[str, Upload]:
@@ -131,17 +122,17 @@ class Intake:
         """Put these files on disk for good: after this they survive a power cut, and the context."""
         names = frozenset(upload.file for upload in uploads)
         if names:
-            await asyncio.to_thread(_sync, [self._folder / name for name in names], self._folder)
+            await asyncio.to_thread(sync, *(self._folder / name for name in names), self._folder)
         self._saved = names
 
     def drop(self) -> None:
         """Take `save` back."""
         self._saved = frozenset()
 
-    def _clear(self, paths: Iterable[Path]) -> None:
+    def _clear(self, names: Iterable[str]) -> None:
         for sink in self._sinks:
             sink.abandon()
-        _unlink(paths)
+        delete(self._folder, names)
 
     async def _measure(self, field: str, path: Path) -> int:
         if not path.stat().st_size:
@@ -184,17 +175,3 @@ class Sink:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _unlink(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
-def _sync(files: Iterable[Path], folder: Path) -> None:
-    for path in (*files, folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -70,7 +70,12 @@ def json_object(body: bytes, not_an_object: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise RequestError(400, f"Invalid JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except (ValueError, RecursionError):
-        raise RequestError(400, "Invalid JSON: a number or a nesting is too large") from None
+        raise too_large() from None
     if not isinstance(value, dict):
         raise RequestError(400, not_an_object)
     return value
+
+
+def too_large() -> RequestError:
+    """400 for JSON that Python can read or write no further."""
+    return RequestError(400, "Invalid JSON: a number or a nesting is too large")
