@@ -115,9 +115,6 @@ UPLOADS = {
         b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<IQQQI", 28, 2**63, 2**63, 2**61, 0) + b"fmt "
         + struct.pack("<IHHIIHH", 16, 1, 2, 48_000, 192_000, 4, 16) + b"data\xff\xff\xff\xff" + b"\0" * 9_000,
         "src_audio: is longer than 600 seconds"),
-    "a thousand channels": (
-        b"RIFF\xff\xff\xff\x7fWAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1024, 384_000, 2**31, 2048, 16)
-        + b"data\x00\x00\x10\x00" + b"\0" * (1 << 20), None),
     "an archive": (b"PK\x03\x04" + b"\0" * 100_000, "src_audio: cannot be read"),
     "nothing": (b"", "src_audio: is empty"),
 }
@@ -128,11 +125,15 @@ def test_uploads_that_pretend(api, frontend, name):
     data, detail = UPLOADS[name]
     begin = time.monotonic()
     answer = api.post(GENERATE, data=COVER, files={"src_audio": ("../../x.flac", data)})
-    if detail is not None:
-        assert refused(answer).startswith(detail)
-    assert answer.status_code in (200, 400)
+    assert refused(answer).startswith(detail)
     assert time.monotonic() - begin < 20
     assert not list(Path("/").glob("x.flac"))
+
+
+def test_of_a_thousand_channels_the_first_two_are_taken(api):
+    form = struct.pack("<IHHIIHH", 16, 1, 1024, 384_000, 2**31, 2048, 16)
+    data = b"RIFF\xff\xff\xff\x7fWAVEfmt " + form + b"data\x00\x00\x10\x00" + b"\0" * (1 << 20)
+    assert api.post(GENERATE, data=COVER, files={"src_audio": data}).status_code == 200
 
 
 def test_ten_thousand_parts(api):
@@ -294,8 +295,9 @@ def test_json_that_hurts(api, body):
 def test_a_head_that_does_not_end(frontend, api):
     host, port = frontend.native.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
-        raw.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200_000)
-        assert raw.recv(100).startswith((b"HTTP/1.1 4", b""))
+        raw.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 17_000)
+        answer = b"".join(iter(lambda: raw.recv(1_000), b""))  # until the server hangs up
+    assert answer.startswith(b"HTTP/1.1 431 ")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -297,6 +298,22 @@ async def test_others_get_their_turn_while_a_body_that_is_there_is_read(tmp_path
     assert turns >= len(body) >> 14
 
 
+def test_a_request_without_files_needs_no_thread(tmp_path):
+    async def take_nothing():
+        threads = ThreadPoolExecutor(1)
+        threads.shutdown()
+        asyncio.get_running_loop().set_default_executor(threads)
+        uploads = Uploads(tmp_path)
+        async with uploads.intake() as intake:
+            await intake.settle({})
+            await intake.save(())
+        await uploads.discard(())
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await asyncio.to_thread(uploads.open)
+
+    asyncio.run(take_nothing())
+
+
 async def test_a_stop_gives_up_what_is_being_decoded(tmp_path):
     soundfile.write(tmp_path / "long", np.zeros(4_000 * 599, np.int16), 4_000, format="FLAC")
     uploads = Uploads(tmp_path)
@@ -305,7 +322,7 @@ async def test_a_stop_gives_up_what_is_being_decoded(tmp_path):
         await sink.write((tmp_path / "long").read_bytes())
         await sink.close()
         measuring = asyncio.create_task(intake.measure())
-        await asyncio.sleep(0.05)
+        await until(lambda: uploads._sandbox._children)
         uploads.close()
         with pytest.raises(RequestError) as error:
             await asyncio.wait_for(measuring, 2)
