@@ -111,12 +111,14 @@ async def test_what_is_no_list_of_ids_is_refused(client, ids):
         400, {"detail": "task_id_list: must be a list of at most 100 task ids"})
 
 
-async def test_forms_and_files_under_the_later_names(client, services):
+@pytest.mark.parametrize(("source", "reference"), [
+    ("ctx_audio", "ref_audio"), ("ctxAudio", "refAudio"), ("srcAudio", "referenceAudio")])
+async def test_forms_and_files_under_the_later_names(client, services, source, reference):
     file = io.BytesIO()
     soundfile.write(file, np.zeros((48_000, 2)), 48_000, format="WAV")
     answer = await client.post(
         "/release_task", data={"prompt": "x", "task_type": "cover", "cover_strength": "0.5"},
-        files={"ctx_audio": ("a", file.getvalue()), "ref_audio": ("b", file.getvalue())},
+        files={source: ("a", file.getvalue()), reference: ("b", file.getvalue())},
         headers={"Idempotency-Key": "once"})
     job = await ended(services, answer.json()["data"]["task_id"])
     assert (job.work.song["task"], job.work.song["cover_strength"]) == ("cover", 0.5)

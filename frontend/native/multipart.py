@@ -13,13 +13,13 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from frontend.errors import RequestError
-from frontend.fields import camel
+from frontend.fields import spellings
 from frontend.uploads import FIELDS, Intake, Sink
 
 from .fields import NAMES
 
-_FILES = {name: field for field in FIELDS for name in (field, camel(field))}
-_FILES |= {"ref_audio": "reference_audio", "ctx_audio": "src_audio"}  # upstream's later names
+_LATER = {"src_audio": "ctx_audio", "reference_audio": "ref_audio"}  # upstream's later names
+_FILES = {name: field for field in FIELDS for name in spellings(f"{field} {_LATER[field]}")}
 _PIECE = 1 << 14  # a few milliseconds of decoding, whatever is in it
 _LINE_BREAK = re.compile(rb"[\r\n]")
 _MAX_HEAD = 1 << 13  # a part's headers, and what may come before the first part and after the last one
