@@ -173,6 +173,23 @@ async def test_spool_keeps_items_apart_and_in_order(tmp_path):
     assert not (tmp_path / "song").exists()
 
 
+async def test_a_spool_that_is_cancelled_and_cancelled_again_leaves_nothing(tmp_path):
+    async def spool(folder):
+        async with Spool(folder) as spool:
+            for item in range(8):
+                await spool.write(item, 0, np.zeros((2, 4800), np.float32))
+
+    for turns in range(60):
+        writing = asyncio.create_task(spool(tmp_path / "song"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.wait((writing,))
+        assert not (tmp_path / "song").exists(), turns
+
+
 def test_sweep_takes_what_is_old_alone(tmp_path):
     for name in ("old", "new"):
         (tmp_path / name).mkdir()

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -28,18 +30,22 @@ class Spool:
         self._frames: dict[int, int] = {}
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._folder.mkdir, parents=True)
+        try:
+            await _to_its_end(partial(self._folder.mkdir, parents=True))
+        except asyncio.CancelledError:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await _to_its_end(partial(shutil.rmtree, self._folder, ignore_errors=True))
 
     async def write(self, item: int, offset: int, pcm: npt.NDArray[np.float32]) -> None:
         """Append `pcm` [2, n] to an item; ValueError unless it begins at sample `offset` = what is there already."""
         end = self._frames.get(item, 0)
         if pcm.ndim != 2 or pcm.shape[0] != CHANNELS or offset != end:
             raise ValueError(f"item {item}: samples {pcm.shape} at {offset} do not continue {end}")
-        await asyncio.to_thread(self._append, item, pcm)
+        await _to_its_end(partial(self._append, item, pcm))
         self._frames[item] = offset + pcm.shape[1]
 
     def file(self, item: int) -> Path:
@@ -51,6 +57,21 @@ class Spool:
     def _append(self, item: int, pcm: npt.NDArray[np.float32]) -> None:
         with self.file(item).open("ab") as target:
             target.write(np.ascontiguousarray(pcm.T, dtype="<f4").data)
+
+
+async def _to_its_end(work: Callable[[], None]) -> None:
+    """`work` in a thread; who is cancelled meanwhile still waits for it, so that nothing writes what is deleted next."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait((running,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()
+        raise cancelled
+    running.result()
 
 
 def discard(folder: Path, prefix: str) -> None:
