@@ -102,6 +102,8 @@ class Live:
         log = self._logs.setdefault(job_id, _Log())
         if isinstance(event, (Started, Retrying)):
             log.moves += 1
+            log.is_past = False  # another process had it meanwhile
+            self._ended.pop(job_id, None)
         log.add(event)
 
     def end(self, job_id: str) -> None:

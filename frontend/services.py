@@ -13,7 +13,7 @@ from typing import Literal, Self, TypeAlias
 
 from .audio.keep import abandoned, delete
 from .audio.spool import sweep
-from .catalogue import SHARED_TRITON_MODELS, Catalogue
+from .catalogue import ENGINES, SHARED_TRITON_MODELS, Catalogue
 from .errors import RequestError
 from .jobs.job import Job, Once, Work
 from .jobs.measured import MeasuredJobStore
@@ -21,6 +21,7 @@ from .jobs.sqlite import SqliteJobStore
 from .jobs.store import JobStore, KeyReused, QueueFull
 from .live import END, Ended, Entry, Live, Queued
 from .metrics import Meter
+from .reaper import Reaper
 from .settings import Settings
 from .songs.client import SongClient
 from .songs.errors import SongError
@@ -32,7 +33,6 @@ _RETRY_SECONDS = 0.5
 _REFRESH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
 _LOOK_SECONDS = 1.0
-_REAP_SECONDS = 2.0
 _LM_ENGINES = {"vllm": ("vllm",), "pt": ("pt",), "both": ("vllm", "pt")}
 LmState: TypeAlias = Literal["ready", "loading", "none"]
 
@@ -50,6 +50,7 @@ class Services:
 
     store: JobStore
     workers: Workers
+    reaper: Reaper
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -59,7 +60,7 @@ class Services:
         self.live = Live()
         self.meter = Meter()
         self.catalogue: Catalogue | None = None
-        self.lm_was_ready = False
+        self.engines_seen: frozenset[str] = frozenset()
         self.stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -70,6 +71,7 @@ class Services:
         self.store = MeasuredJobStore(store, self.meter)
         self.workers = Workers(
             self.store, self.songs, self.uploads, self.folders, self.live, self.settings.lease_seconds)
+        self.reaper = Reaper(self.store, self.workers.owner, self.settings.lease_seconds)
         await self._sweep()
         self._tasks = [
             asyncio.create_task(self._keep_catalogue(), name="catalogue"),
@@ -93,9 +95,9 @@ class Services:
             raise RequestError(503, "Models are not ready yet", {"Retry-After": "5"})
         return self.catalogue
 
-    def require_lm(self) -> None:
-        """503 until the LM has been ready once: for clients that would wait for it with an open connection."""
-        if not self.lm_was_ready:
+    def require_lm(self, engine: str | None) -> None:
+        """503 until this engine of the LM has been ready once: who would wait for it with an open connection may go."""
+        if engine not in self.engines_seen:
             raise RequestError(503, "The 5 Hz LM is not ready yet", {"Retry-After": "15"})
 
     async def submit(
@@ -104,7 +106,7 @@ class Services:
         """Queue a job, keep its uploads and wake a worker; 429 when the queue is full, 409 for a key used otherwise.
 
         What was submitted with the same key before is the job of then. A job with `wanted_seconds` ends when nobody
-        has said in that time that he waits for it (`JobStore.want`).
+        has said in that time that he waits for it (`Reaper.hold`).
         """
         await intake.save(work.uploads.values())
         try:
@@ -228,25 +230,35 @@ class Services:
         """End what no worker will take: jobs that nobody waits for any more, and those that lost every worker."""
         while True:
             try:
-                for job in await self.store.reap():
+                for job in await self.reaper.reap():
                     log.warning("job %s: %s", job.id, job.error)
                     await self._let_go(job)
             except Exception:
                 log.exception("jobs could not be reaped")
-            await asyncio.sleep(_REAP_SECONDS)
+            await asyncio.sleep(self.reaper.rest)
 
     async def _keep_catalogue(self) -> None:
         """Ask until every model is ready for the first time, then start the workers and keep the catalogue fresh."""
         while True:
             with contextlib.suppress(SongError):
                 catalogue = await self._describe()
+                await self._look_for_lm(catalogue)
                 if self.catalogue is not None:
                     self.catalogue = catalogue
                 elif not await self.songs.models_missing(catalogue.triton_models()):
                     self.catalogue = catalogue
                     self.workers.start(self.in_flight(), catalogue)
                     log.info("models ready: %s", ", ".join(model.name for model in catalogue.models))
-                if not self.lm_was_ready and catalogue.lm is not None:
-                    self.lm_was_ready = not await self.songs.models_missing(catalogue.lm.triton_models()[:1])
-            is_waiting = self.catalogue is None or not (self.lm_was_ready or self.catalogue.lm is None)
-            await asyncio.sleep(_RETRY_SECONDS if is_waiting else _REFRESH_SECONDS)
+            await asyncio.sleep(self._rest())
+
+    async def _look_for_lm(self, catalogue: Catalogue) -> None:
+        for engine in () if catalogue.lm is None else catalogue.lm.engines:
+            if engine not in self.engines_seen and not await self.songs.models_missing([ENGINES[engine]]):
+                self.engines_seen |= {engine}
+
+    def _rest(self) -> float:
+        """Seconds until the pipeline is asked again."""
+        if self.catalogue is None:
+            return _RETRY_SECONDS
+        expected = frozenset() if self.catalogue.lm is None else frozenset(self.catalogue.lm.engines)
+        return _REFRESH_SECONDS if expected <= self.engines_seen else _LOOK_SECONDS

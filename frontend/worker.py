@@ -50,7 +50,7 @@ class Workers:
         self._folders = folders
         self._live = live
         self._lease_seconds = lease_seconds
-        self._owner = uuid.uuid4().hex
+        self.owner = uuid.uuid4().hex
         self._wake = asyncio.Semaphore(0)
         self._tasks: list[asyncio.Task[None]] = []
         self._catalogue: Catalogue | None = None
@@ -66,7 +66,7 @@ class Workers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._tasks and (count := await self._store.release_all(self._owner)):
+        if self._tasks and (count := await self._store.release_all(self.owner)):
             log.info("gave %d running job(s) back to the queue", count)
         self._tasks = []
 
@@ -82,7 +82,7 @@ class Workers:
     async def _work(self) -> None:
         while True:
             try:
-                claim = await self._store.claim(self._owner, self._lease_seconds)
+                claim = await self._store.claim(self.owner, self._lease_seconds)
                 if claim is not None:
                     if not self._wake.locked():  # the call that this job was submitted with
                         await self._wake.acquire()

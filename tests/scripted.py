@@ -152,7 +152,8 @@ class Scripted:
         catalogue = WITH_LM if lm else BOTH
         flags: dict[str, str | None] = {"state": str(state), "triton_url": self.grpc, **settings}
         async with Services(resolve(flags, {}, {})) as services:
-            services.catalogue, services.lm_was_ready = catalogue, lm
+            services.catalogue = catalogue
+            services.engines_seen = frozenset(catalogue.lm.engines if catalogue.lm else ())
             if workers:
                 services.workers.start(workers, catalogue)
             yield services

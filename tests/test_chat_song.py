@@ -107,7 +107,7 @@ async def test_what_needs_the_lm_is_refused_until_it_was_there_once(scripted, tm
         scripted.frontend(tmp_path, workers=1, lm=True) as services,
         served(create_app(services)) as client,
     ):
-        services.lm_was_ready = False
+        services.engines_seen = frozenset({"pt"})
         for answer in (await asked("a happy song"), await asked("<prompt>x</prompt>", thinking=True),
                        await asked("<prompt>x</prompt>", sample_mode=True)):
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "15")
@@ -116,5 +116,6 @@ async def test_what_needs_the_lm_is_refused_until_it_was_there_once(scripted, tm
         for answer in (await asked("<prompt>x</prompt>"),
                        await asked("<prompt>x</prompt>", thinking=True, audio_code_string=codes)):
             assert answer.status_code == 200
-        services.lm_was_ready = True
+        assert (await asked("a happy song", lm_backend="pt")).status_code == 200
+        services.engines_seen = frozenset({"vllm"})
         assert (await asked("a happy song")).status_code == 200

@@ -32,7 +32,7 @@ def create_app(services: Services) -> Quart:
     watch(app, services.meter)
     guard(app, services.settings.api_key)
     tether = Tether(services)
-    app.while_serving(tether.serving)
+    app.after_serving(tether.settle)
     app.register_blueprint(_chat(services, tether))
     app.register_blueprint(documentation(describe()))
     return app
@@ -54,7 +54,7 @@ def _chat(services: Services, tether: Tether) -> Blueprint:
             wish = read_wish(fields, message.text)
             work = chat_work(fields, wish, await intake.measure(), catalogue)
             if needs_lm(work.song):
-                services.require_lm()
+                services.require_lm(work.song["lm_engine"])
             job = await tether.submit(work, intake)
         reply, song = Completion(fields["model"]), Song(services, job)
         if fields["stream"]:

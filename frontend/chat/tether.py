@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator
 
 from frontend.jobs.job import Job, Work
 from frontend.services import Services
 from frontend.uploads import Intake
 
-log = logging.getLogger(__name__)
-
 
 class Tether:
     """Submits jobs and lets them go when their request is over: cancels those that are not made, its client has left.
 
-    The store hears meanwhile that they are wanted, so that they end as well when this process dies. Files go once they
-    were sent: a chat client has no way to ask for them again.
+    The reaper knows of them meanwhile, so that they end as well when this process dies. Files go once they were sent: a
+    chat client has no way to ask for them again.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._seconds = services.settings.lease_seconds
-        self._held: set[str] = set()
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def submit(self, work: Work, intake: Intake) -> Job:
@@ -35,24 +29,13 @@ class Tether:
         answering.add_done_callback(lambda _: self._leave(submitting))
         return await asyncio.shield(submitting)
 
-    async def serving(self) -> AsyncGenerator[None, None]:
-        """While the app serves the store hears what is held; afterwards all that no request holds has ended."""
-        keeping = asyncio.create_task(self._keep())
-        yield
-        keeping.cancel()
-        await asyncio.gather(keeping, *self._leaving, return_exceptions=True)
-
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(self._seconds / 3)
-            try:
-                await self._services.store.want(self._held, self._seconds)
-            except Exception:
-                log.exception("the store could not be told which jobs are waited for")
+    async def settle(self) -> None:
+        """Wait until every job of a request that is over has ended."""
+        await asyncio.gather(*self._leaving, return_exceptions=True)
 
     async def _hold(self, work: Work, intake: Intake) -> Job:
-        job = await self._services.submit(work, intake, wanted_seconds=self._seconds)
-        self._held.add(job.id)
+        job = await self._services.submit(work, intake, wanted_seconds=self._services.settings.lease_seconds)
+        self._services.reaper.hold(job.id)
         return job
 
     def _leave(self, submitting: asyncio.Task[Job]) -> None:
@@ -64,6 +47,6 @@ class Tether:
         await asyncio.wait((submitting,))
         if not submitting.cancelled() and submitting.exception() is None:
             job_id = submitting.result().id
-            self._held.discard(job_id)
+            self._services.reaper.let_go(job_id)
             if not await self._services.cancel(job_id, "The client left"):
                 await self._services.forget_audio(job_id)

@@ -44,8 +44,8 @@ class MeasuredJobStore(JobStore):
     async def want(self, job_ids: Collection[str], seconds: float) -> None:
         await self._store.want(job_ids, seconds)
 
-    async def reap(self) -> Sequence[Job]:
-        jobs = await self._store.reap()
+    async def reap(self, owner: str) -> Sequence[Job]:
+        jobs = await self._store.reap(owner)
         for job in jobs:
             self._meter.add(ENDED, api=job.work.api, outcome=job.error_code or str(job.state))
         return jobs

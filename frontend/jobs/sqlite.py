@@ -112,7 +112,7 @@ class SqliteJobStore(JobStore):
             "UPDATE job SET wanted_until = ? WHERE id IN (SELECT value FROM json_each(?))"
             " AND state IN ('queued', 'running')", (self._clock() + seconds, json.dumps(list(job_ids)))))
 
-    async def reap(self) -> Sequence[Job]:
+    async def reap(self, owner: str) -> Sequence[Job]:
         def end() -> Sequence[Job]:
             over = "UPDATE job SET state = 'failed', finished_at = :now, lease_owner = NULL"
             now = self._clock()
@@ -121,8 +121,9 @@ class SqliteJobStore(JobStore):
                     f"{over}, was_cancelled = 1, error_code = 'cancelled', error = 'The client left' WHERE state IN"
                     f" ('queued', 'running') AND {_UNWANTED} RETURNING *, NULL AS position", {"now": now}).fetchall()
                 rows += db.execute(
-                    f"{over}, error_code = 'lost', error = :error WHERE {_LOST} RETURNING *, NULL AS position",
-                    {"now": now, "most": MAX_ATTEMPTS,
+                    f"{over}, error_code = 'lost', error = :error WHERE {_LOST} AND lease_owner <> :owner"
+                    " RETURNING *, NULL AS position",
+                    {"now": now, "most": MAX_ATTEMPTS, "owner": owner,
                      "error": f"the worker was lost on each of {MAX_ATTEMPTS} attempts"}).fetchall()
             return [_job(row) for row in rows]
 

@@ -69,10 +69,10 @@ class JobStore(Protocol):
     async def want(self, job_ids: Collection[str], seconds: float) -> None:
         """These jobs are waited for, for another `seconds` from now at least."""
 
-    async def reap(self) -> Sequence[Job]:
-        """Fail what will never be claimed: jobs whose lease ran out on the last attempt, and unwanted ones.
+    async def reap(self, owner: str) -> Sequence[Job]:
+        """Fail what will never be claimed: unwanted jobs, and those whose lease ran out on their last attempt.
 
-        Returns them as they are now.
+        Not those that `owner` has claimed: it asks, so it lives and may still make them. Returns the failed jobs.
         """
 
     async def renew(self, claim: Claim, lease_seconds: float) -> None:

@@ -91,7 +91,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("keep_count", "JOB_KEEP_COUNT", "whole", 1000,
             "Ended jobs that are kept with their audio files; of more the oldest go.", low=1, high=1_000_000),
     Setting("lease_seconds", "JOB_LEASE_SECONDS", "number", 30.0,
-            "A running job whose worker has not renewed its lease for this long is run again by another worker.",
+            "A running job whose worker has not renewed its lease for this long is run again by another worker; a chat "
+            "song whose server has died ends after it.",
             low=2, high=3600),
 )
 
