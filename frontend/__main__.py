@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -67,9 +68,16 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    _allow_many_files()
     async with services, asyncio.TaskGroup() as listeners:
         listeners.create_task(serve_app(routes.create_app(services), native, stop))
         listeners.create_task(serve_app(chat_routes.create_app(services), openrouter, stop))
+
+
+def _allow_many_files() -> None:
+    """As many open connections and files as this user may have: the usual 1,024 are soon used by followers of jobs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from pipeline.errors import FAULT, NOT_READY, broken
     ("onnx runtime error 6: Non-zero status code\n at /opt/tritonserver/src/session.cc:12 '/srv/models/x/1/model.onnx'",
      FAULT, "[500] model lm failed: onnx runtime error 6: Non-zero status code at session.cc:12 'model.onnx'"),
     ("a/b of 4/4 and https://x.y/z/w stay", FAULT, "[500] model lm failed: a/b of 4/4 and https://x.y/z/w stay"),
+    ("file:///home/u/x.bin is away", FAULT, "[500] model lm failed: file://x.bin is away"),
     ("x" * 10_000, FAULT, f"[500] model lm failed: {'x' * 500}"),
 ])
 def test_a_line_without_folders(said: str, status: int, line: str) -> None:

@@ -81,6 +81,11 @@ TABLE: tuple[Field, ...] = (
     _nested("track_name", coerce.tracks, (), "the track of lego and extract"),
     _nested("track_classes", coerce.tracks, (), "the tracks of complete"),
 )
+# Files of a form, and which upload they are; upstream's later versions call them otherwise.
+FILES = {
+    **dict.fromkeys(spellings("src_audio ctx_audio"), "src_audio"),
+    **dict.fromkeys(spellings("reference_audio ref_audio"), "reference_audio"),
+}
 NAMES = frozenset(name for entry in TABLE for name in entry.names) | frozenset(NESTED_OBJECTS)
 
 

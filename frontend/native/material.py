@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from frontend.audio.decode import FORMATS, MAX_SECONDS
 from frontend.audio.pcm import SAMPLE_RATE
 from frontend.errors import RequestError
-from frontend.fields import Fields, camel
+from frontend.fields import Fields
 from frontend.jobs.job import Upload
-from frontend.uploads import FIELDS
+
+from .fields import FILES
 
 REGION_TASKS = ("repaint", "lego")
 CODE_TASKS = ("text2music", "cover")
@@ -67,10 +68,9 @@ def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping
 
 
 def _refuse_texts(body: Mapping[str, object]) -> None:
-    for field in FIELDS:
-        for name in (field, camel(field)):
-            if body.get(name) not in (None, ""):
-                raise RequestError(400, f"{name}: must be uploaded as a file, in multipart/form-data")
+    for name in FILES:
+        if body.get(name) not in (None, ""):
+            raise RequestError(400, f"{name}: must be uploaded as a file, in multipart/form-data")
 
 
 def _codes(fields: Fields) -> tuple[tuple[int, ...], ...]:

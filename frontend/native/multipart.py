@@ -13,13 +13,10 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from frontend.errors import RequestError
-from frontend.fields import spellings
-from frontend.uploads import FIELDS, Intake, Sink
+from frontend.uploads import Intake, Sink
 
-from .fields import NAMES
+from .fields import FILES, NAMES
 
-_LATER = {"src_audio": "ctx_audio", "reference_audio": "ref_audio"}  # upstream's later names
-_FILES = {name: field for field in FIELDS for name in spellings(f"{field} {_LATER[field]}")}
 _PIECE = 1 << 14  # a few milliseconds of decoding, whatever is in it
 _LINE_BREAK = re.compile(rb"[\r\n]")
 _MAX_HEAD = 1 << 13  # a part's headers, and what may come before the first part and after the last one
@@ -102,7 +99,7 @@ class FilePart:
     def __init__(self, name: str, filename: str, intake: Intake) -> None:
         if name in NAMES:
             raise RequestError(400, f"{name}: must be text, not a file")
-        self._field = _FILES.get(name)
+        self._field = FILES.get(name)
         self._is_used = filename != ""
         self._intake = intake
         self._sink: Sink | None = None

@@ -33,7 +33,7 @@ def invalid(field: str, rule: str) -> SongError:
 # What Triton 2.51 says of a model whose process died, that is loading, or that is not there.
 _AWAY = ("is not healthy", "not ready", "unknown model", "is not found", "unavailable", "unloading")
 
-_FOLDERS = re.compile(r"(?<![\w/])/(?:[^\s/:'\"]+/)+")
+_FOLDERS = re.compile(r"(?:(?<=file://)|(?<![\w/]))/(?:[^\s/:'\"]+/)+")
 _LONGEST = 500
 
 
