@@ -60,7 +60,7 @@ class Spool:
 
 
 async def _to_its_end(work: Callable[[], None]) -> None:
-    """`work` in a thread; who is cancelled meanwhile still waits for it, so that nothing writes what is deleted next."""
+    """`work` in a thread; who is cancelled meanwhile waits for it, so that nothing writes what is deleted next."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
