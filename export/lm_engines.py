@@ -48,8 +48,9 @@ class LmEngines:
             "name": self.model.name,
             "max_model_len": self._max_model_len(),
             "duration_max": self.duration_max or (TINY_DURATION_MAX if tiny else DURATION_MAX),
-            "caption_max": 48 if tiny else 512,
-            "text_max": 192 if tiny else 2048,
+            # Random weights never end a text by themselves: what they write is as long as it may be.
+            "caption_max": 24 if tiny else 512,
+            "text_max": 64 if tiny else 2048,
         }
 
     def assemble(self, folder: Path, final: Path) -> None:

@@ -76,7 +76,8 @@ def launcher_environment(state: Path, engines: str | None = None) -> dict[str, s
     env |= {name: str(port) for name, port in zip(ports, free_ports(len(ports)), strict=True)}
     build = os.environ.get("ACESTEP_BUILD", str(ROOT / "build"))
     own = {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}
-    return env | own | ({"ACESTEP_LM_BACKEND": engines} if engines else {"LM": "none"})
+    # Of songs whose length the LM chooses, short ones are tested no less.
+    return env | own | ({"ACESTEP_LM_BACKEND": engines, "LM_DURATION_MAX": "20"} if engines else {"LM": "none"})
 
 
 def start(state: Path, repository: Path | None, frontend: bool, engines: str | None = None) -> RunningStack:

@@ -237,6 +237,7 @@ async def test_a_client_that_leaves_takes_its_partner_along(client):
     assert len(tokens) < 500
 
 
+@pytest.mark.slow
 async def test_a_lone_half_ends_after_ten_seconds_and_costs_the_engine_little(client):
     engine = psutil.Process().children(recursive=True)
 

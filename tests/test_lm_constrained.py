@@ -111,7 +111,7 @@ async def check_all(stack, blocks: int, lengths: list[int]) -> None:
 
 
 async def test_40_blocks_and_10_code_phases(stack):
-    await check_all(stack, 40, [50, 51, 52, 60, 75, 100, 150, 300, 600, 3000])
+    await check_all(stack, 40, [50, 51, 52, 60, 75, 100, 150, 300, 600, 1000])
 
 
 @pytest.mark.slow
