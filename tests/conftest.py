@@ -29,6 +29,13 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 280.0  # the first start after a clone exports the embedded checkpoint
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For runs in several processes: what shares the session's stack stays together, all else by file."""
+    for item in items:
+        group = "stack" if "stack" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @dataclass(frozen=True)
 class RunningStack(StackFile):
     """A stack that a test may talk to: `stack.json`'s fields, its state directory and its launcher."""

