@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 280.0  # the first start after a clone exports the embedded checkpoint
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads what this one writes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For runs in several processes: what shares the session's stack stays together, all else by file."""
     for item in items:
