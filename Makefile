@@ -101,7 +101,7 @@ $(NODE_SDK):
 	  || echo 'tools: npm could not install the OpenAI SDK for Node' >&2
 
 test: $(READY) $(PERF) $(NODE_SDK) ## all tests but the long counts, in two processes; may run beside a running stack
-	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
+	@$(PY) -m pytest -n 2 -m "not slow"
 
 test-slow: $(READY) $(PERF) $(NODE_SDK) ## the long counts
 	@$(PY) -m pytest -m slow

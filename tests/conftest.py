@@ -23,18 +23,19 @@ from embedded.stack_file import StackFile
 from frontend.settings import TABLE
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from tests.scripted import Scripted
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 280.0  # the first start after a clone exports the embedded checkpoint
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads what this one writes
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For runs in several processes: what shares the session's stack stays together, all else by file."""
-    for item in items:
-        group = "stack" if "stack" in getattr(item, "fixturenames", ()) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> object:
+    """For runs in several processes: see tests/division.py."""
+    from tests.division import ByFixture
+
+    return ByFixture(config, log)
 
 
 @dataclass(frozen=True)
