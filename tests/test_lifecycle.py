@@ -25,7 +25,7 @@ from tests.pipeline_client import sing
 
 SONG = {"caption": "soft piano", "duration": 10.0, "seeds": [1], "steps": 1}
 RECOVERY = 30.0
-STOP = 15.0
+STOP = 40.0
 
 
 @pytest.fixture(scope="module")
