@@ -122,8 +122,8 @@ def test_facts_of_both_models(repository):
             "name": exported.LM,
             "max_model_len": 8192,
             "duration_max": 60,
-            "caption_max": 48,
-            "text_max": 192,
+            "caption_max": 24,
+            "text_max": 64,
         },
     }
     turbo, base = (json.loads((models / name / "facts.json").read_text()) for name in (exported.TURBO, exported.BASE))
