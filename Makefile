@@ -100,8 +100,8 @@ $(NODE_SDK):
 	@npm install --silent --no-audit --no-fund --prefix build/tools/openai-node openai@6.49.0 \
 	  || echo 'tools: npm could not install the OpenAI SDK for Node' >&2
 
-test: $(READY) $(PERF) $(NODE_SDK) ## all tests but the long counts, in two processes; may run beside a running stack
-	@$(PY) -m pytest -n 2 -m "not slow"
+test: $(READY) $(PERF) $(NODE_SDK) ## all tests but the long counts; may run beside a running stack
+	@$(PY) -m pytest -m "not slow"
 
 test-slow: $(READY) $(PERF) $(NODE_SDK) ## the long counts
 	@$(PY) -m pytest -m slow

@@ -23,19 +23,10 @@ from embedded.stack_file import StackFile
 from frontend.settings import TABLE
 
 if TYPE_CHECKING:
-    from xdist.remote import Producer
-
     from tests.scripted import Scripted
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 280.0  # the first start after a clone exports the embedded checkpoint
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> object:
-    """For runs in several processes: see tests/division.py."""
-    from tests.division import ByFixture
-
-    return ByFixture(config, log)
 
 
 @dataclass(frozen=True)
