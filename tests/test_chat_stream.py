@@ -119,12 +119,12 @@ async def test_metadata_is_not_shown_when_no_lm_ran(client, script):
 
 
 async def test_a_sign_of_life_every_two_seconds_while_queued_and_while_made(client, services, scripted):
-    first = asyncio.create_task(client.post(PATH, json=body("gate:first")))
+    first = asyncio.create_task(client.post(PATH, json=body("gate:ahead")))
     await until(services, State.RUNNING)
     waiting = asyncio.create_task(chunks(client, body("plan:x wait:2.2 meta step:denoise:1/8 gate:second")))
     await until(services, State.RUNNING, State.QUEUED)
     await asyncio.sleep(4.5)
-    scripted.open_gate("first")
+    scripted.open_gate("ahead")
     await asyncio.sleep(4.5)
     scripted.open_gate("second")
     heard = await waiting
