@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import grpc
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 
+from frontend.silence import with_silences
+
 from .errors import SongError, song_error
 from .events import Done, SongEvent, parse
 from .wire import STREAM, Floats, encode, open_channel
@@ -44,10 +46,8 @@ class SongClient:
         the pipeline is asked who it is: a pipeline that was started anew has lost the song.
         """
         instance = await self._instance()
-        async with (
-            aclosing(self._stream(request, song_id, audio or {})) as responses,
-            aclosing(self._watched(responses, instance)) as watched,
-        ):
+        responses = self._stream(request, song_id, audio or {})
+        async with aclosing(self._watched(responses, instance)) as watched:
             async for text, result in watched:
                 event = parse(text, result.as_numpy("pcm"))
                 if event is not None:
@@ -59,10 +59,7 @@ class SongClient:
     async def write(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """The metadata that the LM writes for a request that is no song; cancelling gives it up."""
         instance = await self._instance()
-        async with (
-            aclosing(self._stream(request, "", {})) as responses,
-            aclosing(self._watched(responses, instance)) as watched,
-        ):
+        async with aclosing(self._watched(self._stream(request, "", {}), instance)) as watched:
             async for text, _ in watched:
                 event = json.loads(text)
                 if event["type"] == "done":
@@ -89,20 +86,13 @@ class SongClient:
         await self._channel.close()
 
     async def _watched(self, responses: AsyncGenerator[T, None], instance: object) -> AsyncGenerator[T, None]:
-        """`responses`, with a look at the pipeline in every silence."""
-        while True:
-            upcoming = asyncio.ensure_future(anext(responses, None))
-            try:
-                while not (await asyncio.wait((upcoming,), timeout=_SILENCE_SECONDS))[0]:
+        """`responses`, with a look at the pipeline in every silence; closes them at the end."""
+        async with aclosing(with_silences(responses, _SILENCE_SECONDS)) as heard:
+            async for response in heard:
+                if response is None:
                     await self._check(instance)
-            except BaseException:
-                upcoming.cancel()
-                await asyncio.gather(upcoming, return_exceptions=True)
-                raise
-            response = upcoming.result()
-            if response is None:
-                return
-            yield response
+                else:
+                    yield response
 
     async def _instance(self) -> object:
         """Which pipeline process answers now; a new one after every load."""
