@@ -15,6 +15,7 @@ from typing import Any
 
 from .audio.decode import Floats, UnreadableAudio
 from .audio.encode import Tags, gain, limit, write_file
+from .audio.keep import delete
 from .audio.spool import Spool, discard
 from .catalogue import Catalogue
 from .jobs.job import AudioFile, Claim, Progress, Upload, is_tried_again
@@ -217,8 +218,8 @@ class Workers:
 
     async def _unlink(self, files: Sequence[AudioFile]) -> None:
         """Delete files that no job will know."""
-        for file in files:
-            await asyncio.to_thread((self._folders.audio / file.file).unlink, missing_ok=True)
+        if names := [file.file for file in files]:
+            await asyncio.to_thread(delete, self._folders.audio, names)
 
 
 def _tags(claim: Claim, done: Done, item: int, catalogue: Catalogue | None) -> Tags:
