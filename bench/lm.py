@@ -19,9 +19,9 @@ from bench.lm_load import CFG_SCALE, Flight, SongWriter, fly
 from bench.lm_server import BUILD, serve
 from bench.memory import PeakMemory
 from export import tiny_lm
+from frontend.catalogue import ENGINES
 from tests.lm_client import VOICE
 
-ENGINES = ("vllm", "pt")
 IN_FLIGHT = (1, 4, 16)
 MAX_MODEL_LEN = 4096
 KV_GIB = "3"  # of the 0.6B shape's 112 KiB a token: 16 guided songs, and a pair of the longest there may be

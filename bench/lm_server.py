@@ -13,11 +13,11 @@ from embedded import triton_process, triton_tree
 from embedded.identity import Identity
 from embedded.server import Server, ServerPlan
 from embedded.triton_process import ADDRESS, TritonOptions, TritonPorts
+from frontend.catalogue import ENGINES
 
 SOURCES = Path(__file__).parent.parent / "model_repository"
 BUILD = Path(__file__).parent.parent / "build"
 LOAD_TIMEOUT = 600.0
-MODELS = {"vllm": "lm", "pt": "lm_pt"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Served:
 @contextmanager
 def serve(engine: str, checkpoint: Path, dtype: str, max_model_len: int) -> Iterator[Served]:
     """The engine, loaded; stopped on the way out."""
-    model = MODELS[engine]
+    model = ENGINES[engine]
     with tempfile.TemporaryDirectory(prefix="acestep-bench-") as folder:
         repository = Path(folder) / "repository"
         shutil.copytree(SOURCES / model, repository / model, ignore=shutil.ignore_patterns("__pycache__"))

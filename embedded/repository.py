@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedded.refusal import Refusal
-
-# Slow to start and not needed for a first song: each with its engine's name, in the order they are loaded.
-LATE = {"lm": "vllm", "lm_pt": "pt"}
+from frontend.catalogue import ENGINES, engines_of
 
 
 @dataclass(frozen=True)
@@ -23,14 +21,17 @@ class ModelFolder:
 
 def models(repository: Path) -> list[ModelFolder]:
     """The models to load at start: those that stand alone first, the ensembles made of them after."""
-    found = [model for model in _all(repository) if model.name not in LATE]
+    found = [model for model in _all(repository) if model.name not in ENGINES.values()]
     return sorted(found, key=lambda model: (model.ensemble, model.name))
 
 
 def late_models(repository: Path, backend: str) -> list[ModelFolder]:
-    """The models to load when everything else is up, in order; `backend` is an engine's name, or `both`."""
+    """The models to load when everything else is up, in order: the LM's, slow to start and not needed for a first song.
+
+    `backend` is an engine's name, or `both`.
+    """
     found = {model.name: model for model in _all(repository)}
-    return [found[name] for name, engine in LATE.items() if name in found and backend in (engine, "both")]
+    return [found[ENGINES[engine]] for engine in engines_of(backend) if ENGINES[engine] in found]
 
 
 def _all(repository: Path) -> list[ModelFolder]:

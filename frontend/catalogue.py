@@ -32,9 +32,14 @@ class Model:
 
 
 SHARED_TRITON_MODELS = ("text_encoder", "lyric_embedding", "vae_decoder", "vae_encoder", "acestep")
-ENGINES = {"vllm": "lm", "pt": "lm_pt"}
+ENGINES = {"vllm": "lm", "pt": "lm_pt"}  # of the LM: their Triton models, in the order they are loaded
 # The embedded checkpoint's LM answers to the documents' default name too, so that their examples run.
 _EMBEDDED_LM_ALIASES = ("acestep-5Hz-lm-0.6B",)
+
+
+def engines_of(backend: str) -> tuple[str, ...]:
+    """Those that ACESTEP_LM_BACKEND asks for: one by name, or `both`."""
+    return tuple(engine for engine in ENGINES if backend in (engine, "both"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Literal, Self, TypeAlias
 
 from .audio.keep import abandoned, delete
 from .audio.spool import sweep
-from .catalogue import ENGINES, SHARED_TRITON_MODELS, Catalogue
+from .catalogue import ENGINES, SHARED_TRITON_MODELS, Catalogue, engines_of
 from .errors import RequestError
 from .jobs.job import Job, Once, Work
 from .jobs.measured import MeasuredJobStore
@@ -33,7 +33,6 @@ _RETRY_SECONDS = 0.5
 _REFRESH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
 _LOOK_SECONDS = 1.0
-_LM_ENGINES = {"vllm": ("vllm",), "pt": ("pt",), "both": ("vllm", "pt")}
 LmState: TypeAlias = Literal["ready", "loading", "none"]
 
 
@@ -206,7 +205,7 @@ class Services:
         return Readiness(tuple(name for name in missing if name not in of_lm), lm)
 
     async def _describe(self) -> Catalogue:
-        return Catalogue.from_describe(await self.songs.describe(), _LM_ENGINES[self.settings.lm_backend])
+        return Catalogue.from_describe(await self.songs.describe(), engines_of(self.settings.lm_backend))
 
     async def _sweep(self) -> None:
         """Forget jobs that are old; delete their files, and what killed processes and lost jobs have left on disk."""
