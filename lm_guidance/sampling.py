@@ -111,8 +111,9 @@ def _draw(scores: torch.Tensor, turns: Sequence[Turn], candidates: Candidates) -
         possible &= keep_nucleus(scores, _column(scores, [sample.top_p for sample in samples]))
     rows, columns = possible.nonzero(as_tuple=True)
     keys = [(s.seed, purpose_key(s.purpose), len(turn.row.tokens)) for s, turn in zip(samples, turns, strict=True)]
-    seeds, purposes, positions = torch.tensor(keys, dtype=torch.int64, device=scores.device)[rows].unbind(1)
-    drawn = scores[rows, columns] + draw_gumbel(seeds, purposes, positions, candidates.ids[rows, columns])
+    noise = draw_gumbel(
+        torch.tensor(keys, dtype=torch.int64, device=scores.device), rows, candidates.ids[rows, columns])
+    drawn = scores[rows, columns] + noise
     return _best_of_each(len(turns), rows, columns, drawn)
 
 

@@ -69,9 +69,8 @@ def reference(conditional, unconditional, row):
         p /= p.sum()
         order = order[np.cumsum(p) - p < sample.top_p]
     tokens = torch.from_numpy(order.copy())
-    key = (sample.seed, purpose_key(sample.purpose), len(row.tokens))
-    seeds, purposes, positions = (torch.full_like(tokens, value) for value in key)
-    return int(order[np.argmax(x[order] + draw_gumbel(seeds, purposes, positions, tokens).numpy())])
+    keys = torch.tensor([[sample.seed, purpose_key(sample.purpose), len(row.tokens)]])
+    return int(order[np.argmax(x[order] + draw_gumbel(keys, torch.zeros_like(tokens), tokens).numpy())])
 
 
 SAMPLES = [
