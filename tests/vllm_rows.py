@@ -24,6 +24,7 @@ def engine_arguments(model_len: int, **changes: Any) -> dict[str, Any]:
         "max_model_len": model_len, "max_num_batched_tokens": 2 * model_len, "max_num_seqs": 16,
         "scheduler_cls": "lm_guidance.scheduler.PairScheduler",
         "logits_processors": ["lm_guidance.processor:GuidedSampler"],
+        "distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",  # as it is served
     }  # fmt: skip
     return arguments | changes
 

@@ -62,6 +62,8 @@ class TritonPythonModel:
         failures = FailureLog(os.path.join(os.getcwd(), f"{args['model_name']}.errors.log"))
         environment.prepare(failures)
         arguments = EngineArguments.read(os.path.join(pb_utils.get_model_dir(), "model.json"))
+        if arguments.is_on_cpu:
+            environment.prepare_cpu()
         # These import vLLM, which reads the environment then.
         from serving import metrics
         from serving.engine import Engine

@@ -32,3 +32,13 @@ def prepare(failures: FailureLog) -> None:
     # Waiting threads that spin take the cores from whatever else works here: the DiT, the VAE, the frontend.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     multiprocessing.set_executable(str(LEASH))
+
+
+def prepare_cpu() -> None:
+    """For an engine without a GPU."""
+    os.environ |= {
+        # Else it computes with one thread. One core is left to the rest.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) - 1)),
+        # Else the first request with logprobs waits until they are compiled, for which there must be a C++ compiler.
+        "TORCH_COMPILE_DISABLE": "1",
+    }
