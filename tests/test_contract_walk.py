@@ -5,6 +5,7 @@ Aliases, types of bodies and places are walked through for all fields alike; wha
 
 # mypy: allow-untyped-calls
 
+import asyncio
 import io
 import json
 import tempfile
@@ -261,18 +262,28 @@ async def test_the_walk_with_an_lm(client_with_lm, entry, kind):
 
 
 async def take(client, entry, walk, kind):
+    """All at once, as many clients would."""
+    sent = []
     for name in entry.names:
         for value, becomes in walk.good:
-            for body in places(entry, name, kind, value, walk.needs):
-                check(entry, walk, becomes, await client.work(**BODIES[kind](body)), body)
+            sent += [taken(client, entry, walk, kind, body, becomes)
+                     for body in places(entry, name, kind, value, walk.needs)]
         for value, said in walk.bad:
             if kind != "json" and isinstance(value, list | dict) and said in ("must be text", "must be true or false"):
                 continue  # in a form it is a text like any other
-            for body in places(entry, name, kind, value, walk.needs):
-                status, answer = await client.post(**BODIES[kind](body))
-                assert status == 400, (body, answer)
-                assert answer["detail"].startswith(f"{name}: "), (body, answer)
-                assert said in answer["detail"], (body, answer)
+            sent += [refused(client, name, kind, body, said) for body in places(entry, name, kind, value, walk.needs)]
+    await asyncio.gather(*sent)
+
+
+async def taken(client, entry, walk, kind, body, becomes):
+    check(entry, walk, becomes, await client.work(**BODIES[kind](body)), body)
+
+
+async def refused(client, name, kind, body, said):
+    status, answer = await client.post(**BODIES[kind](body))
+    assert status == 400, (body, answer)
+    assert answer["detail"].startswith(f"{name}: "), (body, answer)
+    assert said in answer["detail"], (body, answer)
 
 
 def check(entry, walk, becomes, work, body):

@@ -24,6 +24,7 @@ async def test_each_documented_code_comes_and_no_other(scripted, tmp_path):
         job_id = await submitted(native, "x")
         for _ in range(4):
             await services.store.claim("a worker that dies", 0)
+        await services.store.reap("another frontend")
         codes.append((await ended(services, job_id)).error_code)
         late = await chat.create_app(services).test_client().post("/v1/chat/completions", json=SONG)
         assert late.status_code == 504

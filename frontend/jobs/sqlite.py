@@ -203,7 +203,8 @@ class SqliteJobStore(JobStore):
                 "SELECT (SELECT count(*) FROM job WHERE state = 'queued'), (SELECT count(*) FROM job WHERE state ="
                 " 'running'), (SELECT avg(seconds) FROM (SELECT finished_at - started_at AS seconds FROM job WHERE"
                 " started_at IS NOT NULL AND finished_at IS NOT NULL AND NOT was_cancelled"
-                " ORDER BY finished_at DESC LIMIT ?)), (SELECT min(created_at) FROM job WHERE state = 'queued')",
+                " ORDER BY finished_at DESC LIMIT ?)),"
+                " (SELECT created_at FROM job WHERE state = 'queued' ORDER BY seq LIMIT 1)",
                 (window,)).fetchone())
 
         return await self._run(read)
