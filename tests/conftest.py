@@ -77,7 +77,7 @@ def launcher_environment(state: Path, engines: str | None = None) -> dict[str, s
     build = os.environ.get("ACESTEP_BUILD", str(ROOT / "build"))
     own = {"ACESTEP_TMPDIR": str(state), "ACESTEP_BUILD": build, "PYTHONPATH": str(ROOT)}
     # Of songs whose length the LM chooses, short ones are tested no less.
-    return env | own | ({"ACESTEP_LM_BACKEND": engines, "LM_DURATION_MAX": "20"} if engines else {"LM": "none"})
+    return env | own | ({"ACESTEP_LM_BACKEND": engines, "LM_DURATION_MAX": "13"} if engines else {"LM": "none"})
 
 
 def start(state: Path, repository: Path | None, frontend: bool, engines: str | None = None) -> RunningStack:

@@ -94,7 +94,7 @@ async def test_a_job_is_held_for_as_long_as_its_client_waits(scripted, tmp_path)
         served(create_app(services)) as client,
     ):
         answering = asyncio.create_task(client.post(PATH, json=body))
-        await asyncio.sleep(4.5)  # two leases, and a round of the reaper
+        await asyncio.sleep(3)  # a lease, and a round of the reaper
         scripted.open_gate("held")
         assert (await answering).status_code == 200
 

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,17 +109,30 @@ def filled_in(command, stack, made):
     return command.replace(data[1], json.dumps({"batch_size": 1, **length, **sent}))
 
 
-@pytest.mark.parametrize("command", EXAMPLES)
-def test_every_curl_example(stack, api, made, tmp_path, command):
+@pytest.fixture(scope="module")
+def heard(stack, made, tmp_path_factory):
+    """What each example answers, and the folder it ran in; all of them are run at once."""
     assert shutil.which("curl"), "curl is missing"
-    (tmp_path / "song.mp3").write_bytes(made.song)
-    done = subprocess.run(
-        ["bash", "-c", CURL + filled_in(command, stack, made)], cwd=tmp_path, capture_output=True, timeout=120,
-        check=True)
-    assert done.stderr.decode().strip() == "200", done
-    answer = done.stdout.decode()
+
+    def run(command):
+        folder = tmp_path_factory.mktemp("reader")
+        (folder / "song.mp3").write_bytes(made.song)
+        done = subprocess.run(
+            ["bash", "-c", CURL + filled_in(command, stack, made)], cwd=folder, capture_output=True, text=True,
+            timeout=120, check=True)
+        assert done.stderr.strip() == "200", done
+        return done.stdout, folder
+
+    commands = {example.values[0] for example in EXAMPLES}
+    with ThreadPoolExecutor(len(commands)) as pool:
+        yield {command: pool.submit(run, command) for command in commands}
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_every_curl_example(api, made, heard, command):
+    answer, folder = heard[command].result()
     if "-o song.mp3" in command:
-        assert (tmp_path / "song.mp3").read_bytes() == made.song
+        assert (folder / "song.mp3").read_bytes() == made.song
         check_song(made.song)
     elif "/v1/music/generate" in command:
         check_song(api.get(ended(api, json.loads(answer)["job_id"])["result"]["first_audio_path"]).content)

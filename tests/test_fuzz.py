@@ -40,6 +40,7 @@ def frontend(tmp_path_factory):
 
 
 SONGS = ("/v1/music/generate", "/release_task", "/v1/chat/completions", "/api/v1/chat/completions")
+SAME = "/api/v1/chat/completions"  # the same route once more
 # Good alone, but not with every other field, or not without an LM, or not with these models.
 RELATED = ("model", "task_type", "thinking", "sample_mode", "sample_query", "use_format", "lm_model_path", "lm_backend",
            "src_audio_path", "reference_audio_path", "inference_steps", "timesteps", "cfg_interval_start", "track_name",
@@ -70,6 +71,8 @@ def fuzz(frontend, with_body, without_body, is_repeatable):
                 assert isinstance(found, Ok), found
                 operation = found.ok()
                 count = with_body if operation.body else without_body
+                if operation.path == SAME:
+                    count //= 4
                 for mode in GenerationMode:
                     send(sent, api, operation, mode, count // 2, base_url, session, is_repeatable)
     return sent
@@ -105,7 +108,7 @@ def send(sent, api, operation, mode, count, base_url, session, is_repeatable):
 
 
 def test_five_hundred_requests(frontend):
-    sent = fuzz(frontend, 64, 10, is_repeatable=True)
+    sent = fuzz(frontend, 72, 10, is_repeatable=True)
     assert sent.total() >= 500
     assert all(sent[path, 200] + sent[path, 504] for path in SONGS), "requests that are served are among them"
 
@@ -113,4 +116,4 @@ def test_five_hundred_requests(frontend):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_ten_thousand_requests(frontend):
-    assert fuzz(frontend, 1500, 100, is_repeatable=False).total() >= 10_000
+    assert fuzz(frontend, 1700, 100, is_repeatable=False).total() >= 10_000
