@@ -43,7 +43,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="acestep-bench-") as state:
         os.environ |= {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
-        os.environ["ACESTEP_TMPDIR"] = state
+        # With an LM the song would be planned first, which bench.lm measures.
+        os.environ |= {"ACESTEP_TMPDIR": state, "LM": "none"}
         settings = resolve({}, os.environ, {})
         with borrow(settings, print):
             running = stack_file.read(settings.state)

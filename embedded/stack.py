@@ -24,6 +24,7 @@ from frontend.settings import Settings
 
 FRONTEND_GRACE = 5.0
 FRONTEND_TIMEOUT = 60.0
+REPEATED_STARTS = 3  # of a server that dies while it loads its models
 
 
 @dataclass(frozen=True)
@@ -145,12 +146,20 @@ class Stack:
 
     def _load_models(self, server: Server) -> None:
         """Triton 2.51 dies of a stub that gets no processor for a second while it starts: such a start is repeated."""
-        try:
-            server.load_all(lambda text: self._say(f"triton: {text}"))
-        except ServerDied as died:
-            self._say(f"triton: {died}: starting it again")
-            server.stop()
-            self._new_server()
+        assert self._plan is not None
+        for _ in range(REPEATED_STARTS):
+            try:
+                server.load_all(self._say_of_triton)
+                return
+            except ServerDied as died:
+                self._say_of_triton(f"{died}: starting it again")
+                server.stop()
+                server = self._server = Server(self._plan)
+                server.wait_live()
+        server.load_all(self._say_of_triton)
+
+    def _say_of_triton(self, text: str) -> None:
+        self._say(f"triton: {text}")
 
     def _new_server(self) -> Server:
         """A server in the place of a dead one, models loaded."""
