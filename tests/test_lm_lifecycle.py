@@ -35,7 +35,7 @@ LONG = GREEDY | {"max_tokens": 8000}
 
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A whole stack with an LM to do harm to; it says that it is ready before the LM is."""
+    """A whole stack with an LM to do harm to."""
     running = start(tmp_path_factory.mktemp("lm-victim"), None, True, "vllm")
     yield running
     running.stop()
@@ -124,45 +124,39 @@ async def make_a_song(running: RunningStack) -> None:
     assert song.audio().shape == (2, 480_000)
 
 
-def test_songs_wait_for_the_lm_and_others_go_by(victim: RunningStack) -> None:
-    """At once a song that needs the LM is taken, and made when it is there; one that is better with it goes without."""
-    assert "The 5 Hz LM (lm) is loading" in victim.output
+async def test_an_engine_that_is_killed_comes_back(stack: RunningStack) -> None:
+    """Who asks is told at once. Until the LM is back it does not look healthy, and songs that need it wait."""
+    old = engine_of(stack)
+    assert old.keys() == {"stub", "EngineCore"}, old
+    async with in_the_midst(stack) as row:
+        began = time.monotonic()
+        os.kill(old["EngineCore"], signal.SIGKILL)
+        with pytest.raises(InferenceServerException, match="the LM engine died"):
+            await asyncio.wait_for(row, 10)
+        print(f"told after {time.monotonic() - began:.1f} s")
+    until(lambda: not is_ready(stack), 10)
+    await make_a_song(stack)
+    songs_wait_for_the_lm_and_others_go_by(stack, old)
+    await write_a_row(stack)
+
+
+def songs_wait_for_the_lm_and_others_go_by(running: RunningStack, old: dict[str, int]) -> None:
+    """A song that needs the LM is taken, and made when it is there; one that is better with it goes without."""
     known = TEN | {"caption": "x", "bpm": 90, "key_scale": "A minor", "time_signature": "3"}
-    with httpx.Client(base_url=victim.api, timeout=30) as api:
-        ready = api.get("/readyz").json()
-        assert (ready["status"], ready["lm"]) == ("ok", "loading")
+    with httpx.Client(base_url=running.api, timeout=30) as api:
         job_id = api.post("/v1/music/generate", json=known | {"thinking": True}).json()["job_id"]
-        asyncio.run(make_a_song(victim))
         without = make(api, **TEN, caption="x", lyrics="la")
         assert without["status"] == "succeeded", without
         assert "5 Hz LM: not ready; caption, language and missing metadata were left as given" in (
             without["result"]["generation_info"].split("\n"))
         waiting = api.get(f"/v1/jobs/{job_id}").json()
         assert (waiting["status"] in ("queued", "running"), waiting["error"]) == (True, None)
-        assert not is_ready(victim)
-        until(lambda: "supervisor: lm ready after" in victim.output, BACK)
-        assert is_ready(victim)
+        assert not is_ready(running)
+        wait_until_back(running, old)
         until(lambda: api.get(f"/v1/jobs/{job_id}").json()["status"] not in ("queued", "running"), BACK)
         made = api.get(f"/v1/jobs/{job_id}").json()
     assert made["status"] == "succeeded", made
     assert "LM wrote: audio codes" in made["result"]["generation_info"].split("\n")
-    asyncio.run(write_a_row(victim))
-
-
-async def test_an_engine_that_is_killed_comes_back(victim: RunningStack) -> None:
-    """Who asks is told at once; until the LM is back it does not look healthy, and a song without it is made."""
-    old = engine_of(victim)
-    assert old.keys() == {"stub", "EngineCore"}, old
-    async with in_the_midst(victim) as row:
-        began = time.monotonic()
-        os.kill(old["EngineCore"], signal.SIGKILL)
-        with pytest.raises(InferenceServerException, match="the LM engine died"):
-            await asyncio.wait_for(row, 10)
-        print(f"told after {time.monotonic() - began:.1f} s")
-    until(lambda: not is_ready(victim), 10)
-    await make_a_song(victim)
-    wait_until_back(victim, old)
-    await write_a_row(victim)
 
 
 @pytest.mark.slow
@@ -184,19 +178,24 @@ async def test_a_server_that_is_killed_gets_its_lm_again(victim: RunningStack) -
     await write_a_row(victim)
 
 
-async def test_a_stop_while_the_lm_is_loaded_again_leaves_nothing(victim: RunningStack) -> None:
-    """After a stub that was killed in the midst of a row: its engine dies with it, the next one is stopped."""
-    old = engine_of(victim)
-    async with in_the_midst(victim):
-        os.kill(old["stub"], signal.SIGKILL)
-        print(f"engine gone after {until(lambda: not any(map(alive, old.values())), 15):.1f} s")
-    until(lambda: (stub := stub_of(victim)) is not None and bool(stub.children()), BACK)
-    engine = orphans.marked(Identity.of(victim.state))
+@pytest.fixture
+def loading(tmp_path: Path) -> Iterator[RunningStack]:
+    """A stack whose LM is not there yet."""
+    running = start(tmp_path / "stack", None, True, "vllm")
+    yield running
+    running.stop()
+
+
+def test_a_stack_is_ready_before_its_lm_and_a_stop_while_that_is_loaded_leaves_nothing(loading: RunningStack) -> None:
+    assert "The 5 Hz LM (lm) is loading" in loading.output
+    ready = httpx.get(f"{loading.api}/readyz").json()
+    assert (ready["status"], ready["lm"]) == ("ok", "loading")
+    asyncio.run(make_a_song(loading))
+    until(lambda: (stub := stub_of(loading)) is not None and bool(stub.children()), BACK)
+    engine = orphans.marked(Identity.of(loading.state))
     began = time.monotonic()
-    assert victim.stop() == 0, victim.output
+    assert loading.stop() == 0, loading.output
     print(f"stop: {time.monotonic() - began:.1f} s")
     assert time.monotonic() - began < STOP
-    assert remains(victim) == []
+    assert remains(loading) == []
     assert not any(map(alive, engine))
-
-

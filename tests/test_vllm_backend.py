@@ -287,6 +287,7 @@ def test_an_output_that_the_official_backend_does_not_have(broken: tuple[TritonC
     assert said.startswith("output 'perplexity' of type TYPE_FP32: the vllm backend has text_output TYPE_STRING")
 
 
+@pytest.mark.slow
 def test_an_engine_argument_that_vllm_does_not_have(broken: tuple[TritonControl, Path]) -> None:
     assert reason(broken, {"max_model_length": 9}) == "model.json: vLLM has no engine argument 'max_model_length'"
 
