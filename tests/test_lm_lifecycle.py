@@ -21,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 from embedded import orphans, stubs
 from embedded.identity import Identity
 from embedded.triton_control import TritonControl
-from tests.conftest import ROOT, RunningStack, StartStack, start
+from tests.conftest import ROOT, RunningStack, StartStack, start, wait_for_model
 from tests.pipeline_client import sing
 from tests.test_lifecycle import STOP, alive, remains, server_of, until
 from tests.test_native_api import make
@@ -37,6 +37,7 @@ LONG = GREEDY | {"max_tokens": 8000}
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A whole stack with an LM to do harm to."""
     running = start(tmp_path_factory.mktemp("lm-victim"), None, True, "vllm")
+    wait_for_model(running, "lm")
     yield running
     running.stop()
 
