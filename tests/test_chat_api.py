@@ -243,7 +243,7 @@ def native_song(stack, files, **body):
 
 
 @pytest.mark.parametrize(("task", "fields"), [
-    ("cover", ("src_audio", "reference_audio")), ("repaint", ("src_audio",)), ("text2music", ("reference_audio",))])
+    ("cover", ("src_audio", "reference_audio")), ("repaint", ("src_audio",))])
 def test_audio_parts_make_the_song_of_the_native_upload(stack, chat, task, fields):
     files = dict(zip(fields, (sound(11, 1), sound(3, 2)), strict=False))
     parts = [{"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": "flac"}}

@@ -3,6 +3,7 @@
 # mypy: allow-untyped-calls
 
 import base64
+import hashlib
 import io
 import json
 import random
@@ -43,15 +44,18 @@ def text64(data):
     return base64.b64encode(data).decode()
 
 
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
 async def received(uploads, audio, task, body_of=json.dumps, size=65_536):
-    """Samples by field of the audio parts that a body brings."""
+    """SHA-256 of the files, by field, that the audio parts of a body become."""
     body = body_of({"messages": ["x", *audio], "n": 1}).encode()
     async with uploads.intake() as intake:
         read = await read_body(pieces(body, size), LIMIT, intake)
         assert read.values["n"] == 1
         await name_audio(read.values["messages"][1:], task, read, intake)
-        files = await intake.measure()
-        return {field: (upload.samples, await uploads.load(upload)) for field, upload in files.items()}
+        return await intake.digests()
 
 
 async def refusal(uploads, body, audio=(), task="cover", limit=LIMIT):
@@ -90,9 +94,18 @@ def dotnet(value):
 async def test_audio_arrives_bit_by_bit(uploads, body_of, size):
     song = sound(2)
     assert len(song) > 1 << 17
-    (samples, audio), = (await received(uploads, [text64(song)], "cover", body_of, size)).values()
+    assert await received(uploads, [text64(song)], "cover", body_of, size) == {"src_audio": digest(song)}
+
+
+async def test_what_arrived_is_audio(uploads):
+    song = sound(2)
+    async with uploads.intake() as intake:
+        read = await read_body(pieces(json.dumps({"audio": [text64(song)]}).encode(), 65_536), LIMIT, intake)
+        await name_audio(read.values["audio"], "cover", read, intake)
+        (upload,) = (await intake.measure()).values()
+        audio = await uploads.load(upload)
     expected, _ = soundfile.read(io.BytesIO(song), dtype="float32")
-    assert samples == 96_000
+    assert upload.samples == 96_000
     assert np.array_equal(audio.T, expected)
 
 
@@ -101,18 +114,16 @@ async def test_audio_arrives_bit_by_bit(uploads, body_of, size):
     lambda text: "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))])
 @pytest.mark.parametrize("seconds", [0.2, 2])
 async def test_forms_of_base64_in_short_and_long_texts(uploads, form, seconds):
-    (samples, _), = (await received(uploads, [form(text64(sound(seconds)))], "cover")).values()
-    assert samples == seconds * 48_000
+    song = sound(seconds)
+    assert await received(uploads, [form(text64(song))], "cover") == {"src_audio": digest(song)}
 
 
 async def test_the_task_says_what_the_audio_is(uploads):
-    short, long = text64(sound(0.5)), text64(sound(2))
+    short, long = sound(0.5), sound(2)
     for audio in ([short, long], [long, short]):
-        files = await received(uploads, audio, "repaint")
-        assert {field: samples for field, (samples, _) in files.items()} == {
-            "src_audio": 24_000 if audio[0] is short else 96_000,
-            "reference_audio": 96_000 if audio[0] is short else 24_000}
-    assert list(await received(uploads, [long], "text2music")) == ["reference_audio"]
+        files = await received(uploads, list(map(text64, audio)), "repaint")
+        assert files == {"src_audio": digest(audio[0]), "reference_audio": digest(audio[1])}
+    assert await received(uploads, [text64(long)], "text2music") == {"reference_audio": digest(long)}
 
 
 async def test_audio_of_the_history_goes_unused(uploads):

@@ -173,7 +173,9 @@ def form_body(body):
 
 
 def multipart_body(body):
-    return {"files": {name: (None, as_text(value).encode()) for name, value in body.items()}}
+    # With one boundary for all, werkzeug compiles its patterns once.
+    return {"files": {name: (None, as_text(value).encode()) for name, value in body.items()},
+            "headers": {"Content-Type": "multipart/form-data; boundary=walk"}}
 
 
 BODIES = {"json": json_body, "form": form_body, "multipart": multipart_body}
@@ -244,7 +246,7 @@ def places(entry, name, kind, value, needs):
     rest = {"caption": "x", **needs}
     rest.pop(entry.name, None)
     yield rest | {name: value}
-    if entry.nested:
+    if entry.nested and name == entry.name:  # in the metadata any other name is found in the same way
         nested = {name: value}
         yield rest | {"metas": nested if kind == "json" else json.dumps(nested)}
 
