@@ -323,8 +323,8 @@ async def test_signs_of_life_while_two_songs_are_made_before(narrow):
 
 async def test_a_client_that_leaves_frees_the_models(narrow):
     services, client = narrow
-    hours = {"messages": PIANO, "duration": 600, "model": "acestep-tiny-base", "inference_steps": 200}
-    leaving = asyncio.create_task(client.post(PATH, json=hours))
+    minutes = {"messages": PIANO, "duration": 200, "model": "acestep-tiny-base", "inference_steps": 200}
+    leaving = asyncio.create_task(client.post(PATH, json=minutes))
     while not (jobs := await services.store.list(1)) or jobs[0].state is not State.RUNNING:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     await asyncio.sleep(1)
