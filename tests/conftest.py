@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import httpx
 import pytest
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.scripted import Scripted
 
 ROOT = Path(__file__).resolve().parent.parent
+# Fixtures that start a Triton, or are there for one.
+TRITONS = {"scripted", "start_stack", "toy_repository", "victim"}
 START_TIMEOUT = 280.0  # the first start after a clone exports the embedded checkpoint
 
 
@@ -46,6 +48,13 @@ class RunningStack(StackFile):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=20)
+
+
+class Launched(NamedTuple):
+    """A stack that may not be up yet: its state directory and its launcher."""
+
+    state: Path
+    process: subprocess.Popen[bytes]
 
 
 class StartStack(Protocol):
@@ -82,13 +91,24 @@ def launcher_environment(state: Path, engines: str | None = None) -> dict[str, s
 
 def start(state: Path, repository: Path | None, frontend: bool, engines: str | None = None) -> RunningStack:
     """A started stack; fails the test with the launcher's output if it does not come up."""
+    return wait_for_stack(state, launch(state, repository, frontend, engines))
+
+
+def launch(
+    state: Path, repository: Path | None, frontend: bool, engines: str | None = None
+) -> subprocess.Popen[bytes]:
+    """The launcher of a stack that is about to start."""
     state.mkdir(parents=True, exist_ok=True)
     flags = [*(["--repository", str(repository)] if repository else []), *([] if frontend else ["--no-frontend"])]
     with (state / "launcher.out").open("wb") as out:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "embedded", "run", *flags], cwd=state, env=launcher_environment(state, engines),
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )
+
+
+def wait_for_stack(state: Path, process: subprocess.Popen[bytes]) -> RunningStack:
+    """The stack when it is ready; fails the test with the launcher's output if it does not come up."""
     deadline = time.monotonic() + START_TIMEOUT
     while (found := stack_file.read(state)) is None or found.pid != process.pid:
         if process.poll() is not None or time.monotonic() > deadline:
@@ -112,13 +132,43 @@ def _running(found: StackFile, state: Path, process: subprocess.Popen[bytes]) ->
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def stack(launched: Launched) -> Iterator[RunningStack]:
     """The whole stack with both engines of its LM, one for the session; tests leave it as they find it."""
-    running = start(tmp_path_factory.mktemp("stack"), None, True, "both")
+    running = wait_for_stack(*launched)
     for model in ("lm", "lm_pt"):
         wait_for_model(running, model)
     yield running
     assert running.stop() == 0, running.output
+
+
+@pytest.fixture(scope="session", autouse=True)
+def launched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Launched | None]:
+    """The session's stack on its way, if a test will want it: it loads its LM while tests run that need no Triton."""
+    if not any("stack" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
+        yield None
+        return
+    state = tmp_path_factory.mktemp("stack")
+    process = launch(state, None, True, "both")
+    yield Launched(state, process)
+    if process.poll() is None:  # nobody has come to it
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First the modules without a Triton, then those with one of their own, then those on the session's stack."""
+    wanted: dict[Path, set[str]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function):
+            wanted.setdefault(item.path, set()).update(item.fixturenames)
+
+    def place(item: pytest.Item) -> int:
+        names = wanted.get(item.path, set())
+        return 2 if "stack" in names else 1 if names & TRITONS else 0
+
+    items.sort(key=place)
 
 
 @pytest.fixture

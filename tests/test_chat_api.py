@@ -132,10 +132,10 @@ async def test_the_documents_javascript_client(scripted, tmp_path):
     async with scripted.frontend(tmp_path / "state") as services, served(create_app(services)) as client:
         text = JAVASCRIPT.replace(HOST, str(client.base_url).rstrip("/"))
         # That client sends natural language, and a scripted pipeline has no LM.
-        text = text.replace(SENTENCE, "<prompt>wait:2.2</prompt>")
+        text = text.replace(SENTENCE, "<prompt>plan:x meta</prompt>")
         told = await asyncio.to_thread(node, tmp_path, text + "\nconsole.log(JSON.stringify([content, audioUrl]));")
     content, url = json.loads(told)
-    assert content == "."
+    assert content.startswith("\n\n## Metadata\n")
     assert len(url) < 65_536
     samples(url)
 
