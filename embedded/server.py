@@ -79,8 +79,8 @@ class Server:
 
     def _loaded(self, name: str, error: BaseException | None) -> None:
         if isinstance(error, TritonError):
-            deadline = time.monotonic() + 1.0  # the connection is closed before the process has ended
-            while "closed" in str(error) and time.monotonic() < deadline:
+            deadline = time.monotonic() + 1.0  # a dying server answers no more before its process has ended
+            while not self.control.live() and time.monotonic() < deadline:
                 if self.child.exit_code is not None:
                     how = f"exit code {self.child.exit_code}, log: {self.plan.spec.log}"
                     raise ServerDied(f"Triton died while it loaded {name} ({how})")
