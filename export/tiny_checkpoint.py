@@ -70,7 +70,7 @@ _VAE: dict[str, Any] = {
     "_class_name": "AutoencoderOobleck",
     "audio_channels": 2,
     "channel_multiples": [1, 2, 2, 4, 4],
-    "decoder_channels": 8,
+    "decoder_channels": 4,
     "decoder_input_channels": CHANNELS,
     "downsampling_ratios": [2, 4, 4, 6, 10],
     "encoder_hidden_size": 2 * CHANNELS,

@@ -118,21 +118,16 @@ async def test_metadata_is_not_shown_when_no_lm_ran(client, script):
     assert not any("##" in delta.get("content", "") for delta in told)
 
 
-async def test_a_sign_of_life_every_two_seconds_while_queued_and_while_made(client, services, scripted):
-    first = asyncio.create_task(client.post(PATH, json=body("gate:ahead")))
+async def test_a_sign_of_life_every_two_seconds_while_made(client, services, scripted):
+    """And while queued: test_chat_api."""
+    making = asyncio.create_task(chunks(client, body("plan:x meta step:denoise:1/8 gate:made")))
     await until(services, State.RUNNING)
-    waiting = asyncio.create_task(chunks(client, body("plan:x meta step:denoise:1/8 gate:second")))
-    await until(services, State.RUNNING, State.QUEUED)
     await asyncio.sleep(2.5)
-    scripted.open_gate("ahead")
-    await asyncio.sleep(2.5)
-    scripted.open_gate("second")
-    heard = await waiting
+    scripted.open_gate("made")
+    heard = await making
     told, reason = deltas(heard)
-    assert (await first).status_code == 200
     assert reason == "stop"
     [written] = [i for i, delta in enumerate(told) if "##" in delta.get("content", "")]
-    assert DOT in told[:written]
     assert DOT in told[written:]
     times = [at for at, _ in heard]
     assert max(later - earlier for earlier, later in pairwise(times)) <= 3.0
@@ -261,10 +256,11 @@ async def test_a_request_that_passes_its_deadline(scripted, tmp_path):
         served(create_app(services)) as client,
     ):
         late = "The song was not ready within 1 seconds"
-        answer = await client.post(PATH, json=body("gate:never"))
+        answer, heard = await asyncio.gather(  # one is made, one waits
+            client.post(PATH, json=body("gate:never")), chunks(client, body("gate:never")))
         assert (answer.status_code, answer.json()["detail"]) == (504, late)
         assert answer.headers["x-should-retry"] == "false"
-        told, reason = deltas(await chunks(client, body("gate:never")))
+        told, reason = deltas(heard)
         assert (told[-2:], reason) == ([{"content": f"\n\nError: {late}"}, {}], "error")
         jobs = await services.store.list(10)
         assert [(job.state, job.error_code) for job in jobs] == [(State.FAILED, "expired")] * 2

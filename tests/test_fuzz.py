@@ -7,13 +7,11 @@ Nothing is claimed meanwhile: a song that is asked for waits, a chat that is acc
 
 import itertools
 from collections import Counter
-from contextlib import suppress
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
@@ -73,7 +71,9 @@ def fuzz(frontend, with_body, without_body, is_repeatable):
                 count = with_body if operation.body else without_body
                 if operation.path == SAME:
                     count //= 4
-                for mode in GenerationMode:
+                # Any text is a good job id, and a good Last-Event-ID: there is no bad request to draw.
+                is_any_good = any(parameter.name == "job_id" for parameter in operation.iter_parameters())
+                for mode in (GenerationMode.POSITIVE,) if is_any_good else GenerationMode:
                     send(sent, api, operation, mode, count // 2, base_url, session, is_repeatable)
     return sent
 
@@ -87,7 +87,7 @@ def send(sent, api, operation, mode, count, base_url, session, is_repeatable):
     @given(operation.as_strategy(generation_mode=mode))
     def answers_as_documented(case):
         is_song = mode.is_positive and isinstance(case.body, dict) and operation.path in SONGS
-        if is_song and next(numbers) % (16 if api == "chat" else 4) == 0:
+        if is_song and next(numbers) % (32 if api == "chat" else 4) == 0:  # a chat is a second's wait
             make_servable(case)
         response = case.call(base_url=base_url, session=session, timeout=60)
         sent[operation.path, response.status_code] += 1
@@ -99,8 +99,7 @@ def send(sent, api, operation, mode, count, base_url, session, is_repeatable):
         case.validate_response(response, checks=CHECKS)
 
     if any(operation.iter_parameters()) or operation.body:
-        with suppress(Unsatisfiable):  # any text is a good job id
-            answers_as_documented()
+        answers_as_documented()
     else:  # there is one good request, and no bad one
         response = operation.Case().call(base_url=base_url, session=session, timeout=60)
         sent[operation.path, response.status_code] += 1

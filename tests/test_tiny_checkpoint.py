@@ -94,7 +94,7 @@ def test_decoding_a_minute_costs_what_a_laptop_has(tiny):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         audio = vae.decoder(latents)
     assert audio.shape == (1, 2, 60 * 48_000)
-    assert 15e9 < counter.get_total_flops() <= 30e9
+    assert 5e9 < counter.get_total_flops() <= 30e9
 
 
 def test_the_encoder_gives_full_latents_at_a_fraction_of_the_cost(tiny):
