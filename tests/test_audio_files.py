@@ -18,7 +18,7 @@ from frontend.audio import decode, sandbox
 from frontend.audio.decode import UnreadableAudio, measure
 from frontend.audio.encode import PEAK, Stopped, Tags, encode, gain, limit, write_file
 from frontend.audio.pcm import SAMPLE_RATE
-from frontend.audio.sandbox import Sandbox
+from frontend.audio.sandbox import Child, Sandbox
 from frontend.audio.serve import serve_file
 from frontend.audio.spool import Spool, sweep
 
@@ -371,6 +371,30 @@ def test_a_child_gives_the_same_samples(tmp_path):
     audio = decoder.load(tmp_path / "x", samples)
     assert (audio.shape, str(audio.dtype), audio.flags["C_CONTIGUOUS"]) == ((2, 96_000), "float32", True)
     assert np.array_equal(audio, samples_of(tmp_path / "x"))
+
+
+def test_children_wait_for_the_next_files(tmp_path):
+    soundfile.write(tmp_path / "x", tone(48_000, 2), 48_000, format="WAV")
+    decoder = Sandbox()
+    assert decoder.measure(tmp_path / "x") == FRAMES
+    first = list(decoder._spares)
+    assert [decoder.measure(tmp_path / "x") for _ in first] == [FRAMES, FRAMES]
+    assert not set(first) & set(decoder._spares)
+    for spare in decoder._spares:
+        spare.kill()
+        spare._process.wait()
+    assert decoder.measure(tmp_path / "x") == FRAMES
+    waiting = list(decoder._spares)
+    decoder.close()
+    assert all(spare._process.returncode for spare in waiting)
+
+
+def test_a_child_ends_with_its_parent():
+    child = Child(lambda child: False)
+    assert child._process.stdin is not None
+    child._process.stdin.close()
+    assert child._process.wait(20) == 0
+    child.end()
 
 
 def with_a_bad_tag(data, frames=5_000):

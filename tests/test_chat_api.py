@@ -295,14 +295,16 @@ async def until_jobs(services, *expected):
             await asyncio.sleep(0.01)
 
 
-async def test_signs_of_life_while_two_songs_are_made_before(narrow):
+ENDLESS = {"messages": PIANO, "duration": 200, "model": "acestep-tiny-base", "inference_steps": 200}
+
+
+async def test_signs_of_life_while_two_songs_are_before(narrow):
+    """The first lasts until a sign of life was heard, on any machine."""
     services, client = narrow
-    long = {"messages": PIANO, "duration": 30, "model": "acestep-tiny-base", "inference_steps": 4,
-            "audio_format": "wav"}
     running, first, second = (State.RUNNING, 0), (State.QUEUED, 1), (State.QUEUED, 2)
-    before = [asyncio.create_task(client.post(PATH, json=long))]
+    endless = asyncio.create_task(client.post(PATH, json=ENDLESS))
     await until_jobs(services, running)
-    before.append(asyncio.create_task(client.post(PATH, json=long)))
+    between = asyncio.create_task(client.post(PATH, json={"messages": PIANO, **SHORT}))
     await until_jobs(services, first, running)
     times, told, waiting = [], [], 0
     async with client.stream("POST", PATH, json={"messages": PIANO, "stream": True, **SHORT}) as response:
@@ -311,20 +313,19 @@ async def test_signs_of_life_while_two_songs_are_made_before(narrow):
             if line:
                 times.append(time.monotonic())
                 told.append(line[:200])
-                [job] = await services.store.list(1)
-                waiting += '"content": "."' in line and job.state is State.QUEUED
-    assert [(await task).status_code for task in before] == [200, 200]
+                if '"content": "."' in line:
+                    [job] = await services.store.list(1)
+                    waiting += job.state is State.QUEUED
+                    endless.cancel()
+    assert (await between).status_code == 200
     assert told[-1] == "data: [DONE]"
-    dots = sum('"content": "."' in line for line in told)
-    assert dots >= (times[-1] - times[0]) // 2 - 1 >= 1
     assert waiting, "a sign of life while it was queued"
     assert max(later - earlier for earlier, later in pairwise(times)) <= 3
 
 
 async def test_a_client_that_leaves_frees_the_models(narrow):
     services, client = narrow
-    minutes = {"messages": PIANO, "duration": 200, "model": "acestep-tiny-base", "inference_steps": 200}
-    leaving = asyncio.create_task(client.post(PATH, json=minutes))
+    leaving = asyncio.create_task(client.post(PATH, json=ENDLESS))
     while not (jobs := await services.store.list(1)) or jobs[0].state is not State.RUNNING:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     await asyncio.sleep(1)

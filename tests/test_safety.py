@@ -75,7 +75,7 @@ def audio_root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def frontend(tmp_path_factory: pytest.TempPathFactory, audio_root: Path) -> Iterator[LoneFrontend]:
     """A real process whose memory is its own."""
-    flags = ("--audio-root", str(audio_root), "--max-upload-mb", "64")
+    flags = ("--audio-root", str(audio_root), "--max-upload-mb", "24")
     with lone_frontend(tmp_path_factory.mktemp("lone"), *flags) as running:
         yield running
 
@@ -158,7 +158,7 @@ def test_many_long_names_are_refused_before_they_fill_the_memory(api):
 
 @pytest.mark.parametrize(("content_type", "limit"), [
     ("application/json", 1 << 20), ("application/x-www-form-urlencoded", 1 << 20),
-    ("multipart/form-data; boundary=x", 64 << 20),
+    ("multipart/form-data; boundary=x", 24 << 20),
 ])
 def test_a_body_of_a_gigabyte_is_refused_by_its_header(frontend, api, content_type, limit):
     """Before any of it is read."""
@@ -311,7 +311,8 @@ def stuck(tmp_path):
 
 def test_a_decoder_has_limits_and_knows_no_secret(stuck, monkeypatch):
     monkeypatch.setenv("ACESTEP_API_KEY", "the secret")
-    with Child("measure", stuck, lambda child: False) as child:
+    with Child(lambda child: False) as child:
+        assert child.give("measure", stuck)
         process = Path(f"/proc/{child._process.pid}")
         for _ in range(500):
             limits = {line[:25].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()}

@@ -1,8 +1,10 @@
-"""`python -m frontend.audio.child measure|load FILE`: decodes a file of a client's within limits of its own.
+"""`python -m frontend.audio.child`: decodes one file of a client's within limits of its own.
 
 Whatever the file does to the decoder, it does to this process: memory, processor time and files that it may write are
-bounded before the file is opened. `measure` prints how many samples there are at 48 kHz, `load` writes them, float32,
-frame after frame. Exit code 3: the file cannot be used, the last line of standard error says why.
+bounded before the file is opened. Standard input says what to do, `measure` or `load`, and in a second line with which
+file; until then the process waits, with all that it needs imported. `measure` prints how many samples there are at
+48 kHz, `load` writes them, float32, frame after frame. Exit code 3: the file cannot be used, the last line of standard
+error says why.
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ _LIMITS = (
 )
 
 
-def main(mode: str, path: Path) -> int:
+def main() -> int:
     from .decode import UnreadableAudio, decode, measure  # the limits hold for its libraries too
 
+    mode, _, name = sys.stdin.buffer.read().partition(b"\n")
+    path = Path(os.fsdecode(name))
     try:
-        if mode == "measure":
+        if mode == b"measure":
             print(measure(path))
-        else:
+        elif mode == b"load":
             for block in decode(path):
                 sys.stdout.buffer.write(block.tobytes())
     except UnreadableAudio as error:
@@ -55,4 +59,4 @@ if __name__ == "__main__":
     silence_libraries()
     for limit, value in _LIMITS:
         resource.setrlimit(limit, (value, value))
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main())

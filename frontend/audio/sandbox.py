@@ -1,4 +1,8 @@
-"""Decoding in child processes with limits: the parent takes numbers and samples from them, and nothing else."""
+"""Decoding in child processes with limits: the parent takes numbers and samples from them, and nothing else.
+
+Each decodes one file. From the first file on the next children are started before there is work for them: an
+interpreter with its libraries takes a quarter of a second, longer than most files do.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -24,6 +30,7 @@ _WALL_SECONDS = 3.0 * SECONDS
 _FRAME = CHANNELS * 4
 _BLOCK = 1 << 18  # frames
 _LONGEST_REASON = 300
+_SPARES = 2  # as many as decode at a time
 
 
 class Stopped(Exception):
@@ -36,6 +43,7 @@ class Sandbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._children: set[Child] = set()
+        self._spares: deque[Child] = deque()
         self._closed = False
 
     def measure(self, path: Path) -> int:
@@ -68,13 +76,29 @@ class Sandbox:
             self._closed = True
             for child in self._children:
                 child.kill()
+            for spare in self._spares:
+                spare.end()
+            self._spares.clear()
 
     def _start(self, mode: str, path: Path) -> Child:
         with self._lock:
             if self._closed:
                 raise Stopped
-            child = Child(mode, path, self._forget)
+            child = self._next(mode, path)
             self._children.add(child)
+            while len(self._spares) < _SPARES:
+                self._spares.append(Child(self._forget))
+        return child
+
+    def _next(self, mode: str, path: Path) -> Child:
+        """A child at work; spares that somebody has killed are passed over."""
+        while self._spares:
+            spare = self._spares.popleft()
+            if spare.give(mode, path):
+                return spare
+            spare.end()
+        child = Child(self._forget)
+        child.give(mode, path)
         return child
 
     def _forget(self, child: Child) -> bool:
@@ -85,31 +109,46 @@ class Sandbox:
 
 
 class Child:
-    """One process; leaving the context ends it."""
+    """One process, for one file; leaving the context ends it."""
 
-    def __init__(self, mode: str, path: Path, forget: Callable[[Child], bool]) -> None:
+    def __init__(self, forget: Callable[[Child], bool]) -> None:
         # Its environment holds no key of ours; one thread, because OpenBLAS sets memory aside for each.
         env = {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
         env |= {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-        command = [sys.executable, "-P", "-m", "frontend.audio.child", mode, str(path.absolute())]
         self._process = subprocess.Popen(
-            command, env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            [sys.executable, "-P", "-m", "frontend.audio.child"], env=env, cwd="/",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._alarm = threading.Timer(_WALL_SECONDS, self._process.kill)
         self._alarm.daemon = True
-        self._alarm.start()
         self._forget = forget
+
+    def give(self, mode: str, path: Path) -> bool:
+        """Tell it what to do; False if it has ended."""
+        assert self._process.stdin is not None
+        self._alarm.start()
+        try:
+            with self._process.stdin as order:
+                order.write(f"{mode}\n".encode() + os.fsencode(path.absolute()))
+        except BrokenPipeError:
+            return False
+        return True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+        self._forget(self)
+
+    def end(self) -> None:
+        """Ends the process and what belongs to it."""
         self._alarm.cancel()
         self.kill()
         self._process.wait()
-        self._forget(self)
-        for pipe in (self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
     @property
     def output(self) -> IO[bytes]:
