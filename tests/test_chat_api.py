@@ -250,14 +250,15 @@ def test_audio_parts_make_the_song_of_the_native_upload(stack, chat, task, field
              for data in files.values()]
     told = {"task_type": task, "audio_cover_strength": 0.5, "repainting_start": 2, "repainting_end": 6} | AS_GIVEN
     text = {"type": "text", "text": "<prompt>a waltz</prompt><lyrics>[inst]</lyrics>"}
-    answer = chat.post(PATH, json={"messages": [{"role": "user", "content": [*parts, text]}]} | told | SHORT)
+    with ThreadPoolExecutor(1) as pool:
+        native = pool.submit(
+            native_song, stack, {field: (field, data) for field, data in files.items()}, caption="a waltz",
+            lyrics="[inst]", audio_duration="10", batch_size="1", audio_format="wav", use_random_seed="false",
+            **{name: str(value) for name, value in told.items()})
+        answer = chat.post(PATH, json={"messages": [{"role": "user", "content": [*parts, text]}]} | told | SHORT)
     assert answer.status_code == 200, answer.text[:500]
     [song] = of_message(answer.json()["choices"][0]["message"], "data:audio/wav;base64,")
-    native = native_song(
-        stack, {field: (field, data) for field, data in files.items()}, caption="a waltz", lyrics="[inst]",
-        audio_duration="10", batch_size="1", audio_format="wav", use_random_seed="false",
-        **{name: str(value) for name, value in told.items()})
-    assert np.array_equal(song, native)
+    assert np.array_equal(song, native.result())
 
 
 @pytest.mark.usefixtures("with_lm")
@@ -304,7 +305,7 @@ async def test_signs_of_life_while_two_songs_are_before(narrow):
     running, first, second = (State.RUNNING, 0), (State.QUEUED, 1), (State.QUEUED, 2)
     endless = asyncio.create_task(client.post(PATH, json=ENDLESS))
     await until_jobs(services, running)
-    between = asyncio.create_task(client.post(PATH, json={"messages": PIANO, **SHORT}))
+    between = asyncio.create_task(client.post(PATH, json={"messages": PIANO, **SHORT, **AS_GIVEN}))
     await until_jobs(services, first, running)
     times, told, waiting = [], [], 0
     async with client.stream("POST", PATH, json={"messages": PIANO, "stream": True, **SHORT}) as response:
@@ -328,7 +329,7 @@ async def test_a_client_that_leaves_frees_the_models(narrow):
     leaving = asyncio.create_task(client.post(PATH, json=ENDLESS))
     while not (jobs := await services.store.list(1)) or jobs[0].state is not State.RUNNING:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.3)
     leaving.cancel()
     begin = time.monotonic()
     assert (await client.post(PATH, json={"messages": PIANO, **SHORT})).status_code == 200

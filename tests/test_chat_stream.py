@@ -118,13 +118,18 @@ async def test_metadata_is_not_shown_when_no_lm_ran(client, script):
     assert not any("##" in delta.get("content", "") for delta in told)
 
 
-async def test_a_sign_of_life_every_two_seconds_while_made(client, services, scripted):
-    """And while queued: test_chat_api."""
-    making = asyncio.create_task(chunks(client, body("plan:x meta step:denoise:1/8 gate:made")))
-    await until(services, State.RUNNING)
-    await asyncio.sleep(2.5)
-    scripted.open_gate("made")
-    heard = await making
+async def test_a_song_that_takes_long_is_kept_and_gives_signs_of_life(scripted, tmp_path):
+    """For longer than a lease and a round of the reaper. Signs of life while queued: test_chat_api."""
+    async with (
+        scripted.frontend(tmp_path, lease_seconds="2") as services,
+        served(create_app(services)) as client,
+    ):
+        answering = asyncio.create_task(client.post(PATH, json=body("gate:long")))
+        streaming = asyncio.create_task(chunks(client, body("plan:x meta step:denoise:1/8 gate:long")))
+        await asyncio.sleep(3)
+        scripted.open_gate("long")
+        heard = await streaming
+        assert (await answering).status_code == 200
     told, reason = deltas(heard)
     assert reason == "stop"
     [written] = [i for i, delta in enumerate(told) if "##" in delta.get("content", "")]

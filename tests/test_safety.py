@@ -325,7 +325,7 @@ def test_a_decoder_has_limits_and_knows_no_secret(stuck, monkeypatch):
 
 
 def test_a_decoder_that_hangs_is_ended(stuck, monkeypatch):
-    monkeypatch.setattr(sandbox, "_WALL_SECONDS", 1.0)
+    monkeypatch.setattr(sandbox, "_WALL_SECONDS", 0.4)
     with pytest.raises(UnreadableAudio, match="takes too long"):
         Sandbox().measure(stuck)
 
@@ -355,7 +355,7 @@ async def test_hundreds_of_refusals_leave_nothing(frontend):
             body = {"task_type": "repaint", "repainting_start": -601, "caption": "x" * 1_900 + str(number)}
             return (await client.post(GENERATE, data=body, files={"src_audio": b"x" * 100_000})).status_code
 
-        for _ in range(10):
+        for _ in range(7):
             assert set(await asyncio.gather(*(attack(number) for number in range(30)))) == {400}
     assert len(list((state / "uploads").iterdir())) == uploads
     assert frontend.peak() - before < GROWTH
