@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
 
@@ -201,6 +201,7 @@ class Services:
             return Readiness(tuple(missing), None)
         needed, of_lm = catalogue.triton_models(), () if catalogue.lm is None else catalogue.lm.triton_models()
         missing = await self.songs.models_missing((*needed, *of_lm))
+        self._see_lm(catalogue, missing)  # who is told that it is ready may ask for it at once
         lm: LmState = "none" if not of_lm else "loading" if set(missing) & set(of_lm) else "ready"
         return Readiness(tuple(name for name in missing if name not in of_lm), lm)
 
@@ -251,9 +252,13 @@ class Services:
             await asyncio.sleep(self._rest())
 
     async def _look_for_lm(self, catalogue: Catalogue) -> None:
-        for engine in () if catalogue.lm is None else catalogue.lm.engines:
-            if engine not in self.engines_seen and not await self.songs.models_missing([ENGINES[engine]]):
-                self.engines_seen |= {engine}
+        engines = () if catalogue.lm is None else catalogue.lm.engines
+        if unseen := [ENGINES[engine] for engine in engines if engine not in self.engines_seen]:
+            self._see_lm(catalogue, await self.songs.models_missing(unseen))
+
+    def _see_lm(self, catalogue: Catalogue, missing: Collection[str]) -> None:
+        engines = () if catalogue.lm is None else catalogue.lm.engines
+        self.engines_seen |= {engine for engine in engines if ENGINES[engine] not in missing}
 
     def _rest(self) -> float:
         """Seconds until the pipeline is asked again."""

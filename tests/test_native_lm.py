@@ -11,7 +11,10 @@ import time
 import httpx
 import pytest
 
+from frontend.errors import RequestError
 from frontend.musicality import LANGUAGES
+from frontend.services import Services
+from frontend.settings import resolve
 from tests.conftest import wait_for_model
 from tests.test_native_api import FEW, RESULT, SHORT, SOURCE, audio, make
 
@@ -43,6 +46,19 @@ def result_of(api, files=None, **body):
     assert result["metas"]["vocal_language"] in LANGUAGES
     assert 10 <= result["duration"] <= 60
     return result
+
+
+@pytest.mark.usefixtures("api")
+async def test_who_is_told_that_the_lm_is_ready_may_ask_for_it(stack, tmp_path):
+    """At once, although the frontend has not looked for itself yet."""
+    services = Services(resolve({"state": str(tmp_path), "triton_url": stack.triton_grpc}, {}, {}))
+    try:
+        with pytest.raises(RequestError, match="LM is not ready yet"):
+            services.require_lm("vllm")
+        assert (await services.readiness()).lm == "ready"
+        services.require_lm("vllm")
+    finally:
+        await services.songs.close()
 
 
 def lines_of(result):
