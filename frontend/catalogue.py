@@ -80,6 +80,11 @@ class Catalogue:
         lm = None if facts is None else Lm(facts["name"], aliases, facts["duration_max"], tuple(engines))
         return cls(models, event["default"], event["capacity"], lm)
 
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Those of ENGINES that the LM runs on here; none without an LM."""
+        return () if self.lm is None else self.lm.engines
+
     def find(self, name: str | None) -> Model | None:
         """The model with that name or alias; None asks for the default one."""
         wanted = self.default if name is None else name

@@ -252,17 +252,14 @@ class Services:
             await asyncio.sleep(self._rest())
 
     async def _look_for_lm(self, catalogue: Catalogue) -> None:
-        engines = () if catalogue.lm is None else catalogue.lm.engines
-        if unseen := [ENGINES[engine] for engine in engines if engine not in self.engines_seen]:
+        if unseen := [ENGINES[engine] for engine in catalogue.engines if engine not in self.engines_seen]:
             self._see_lm(catalogue, await self.songs.models_missing(unseen))
 
     def _see_lm(self, catalogue: Catalogue, missing: Collection[str]) -> None:
-        engines = () if catalogue.lm is None else catalogue.lm.engines
-        self.engines_seen |= {engine for engine in engines if ENGINES[engine] not in missing}
+        self.engines_seen |= {engine for engine in catalogue.engines if ENGINES[engine] not in missing}
 
     def _rest(self) -> float:
         """Seconds until the pipeline is asked again."""
         if self.catalogue is None:
             return _RETRY_SECONDS
-        expected = frozenset() if self.catalogue.lm is None else frozenset(self.catalogue.lm.engines)
-        return _REFRESH_SECONDS if expected <= self.engines_seen else _LOOK_SECONDS
+        return _REFRESH_SECONDS if self.engines_seen.issuperset(self.catalogue.engines) else _LOOK_SECONDS

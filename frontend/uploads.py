@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 from .audio.decode import FORMATS, Floats, UnreadableAudio
 from .audio.keep import abandoned, delete, sync
-from .audio.sandbox import Sandbox, Stopped
+from .audio.sandbox import AT_A_TIME, Sandbox, Stopped
 from .errors import RequestError
 from .jobs.job import Upload
 
@@ -22,12 +22,12 @@ _BLOCK = 1 << 20
 
 
 class Uploads:
-    """The folder of uploads; decodes at most two files at a time, off the event loop."""
+    """The folder of uploads; decodes at most AT_A_TIME files at once, off the event loop."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sandbox = Sandbox()
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="decode")
 
     def open(self) -> None:
         """Make the folder; only its owner may look inside."""

@@ -153,7 +153,7 @@ class Scripted:
         flags: dict[str, str | None] = {"state": str(state), "triton_url": self.grpc, **settings}
         async with Services(resolve(flags, {}, {})) as services:
             services.catalogue = catalogue
-            services.engines_seen = frozenset(catalogue.lm.engines if catalogue.lm else ())
+            services.engines_seen = frozenset(catalogue.engines)
             if workers:
                 services.workers.start(workers, catalogue)
             yield services

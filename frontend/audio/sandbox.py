@@ -14,7 +14,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -30,7 +29,7 @@ _WALL_SECONDS = 3.0 * SECONDS
 _FRAME = CHANNELS * 4
 _BLOCK = 1 << 18  # frames
 _LONGEST_REASON = 300
-_SPARES = 2  # as many as decode at a time
+AT_A_TIME = 2  # files that are decoded, and children that wait for the next ones
 
 
 class Stopped(Exception):
@@ -86,7 +85,7 @@ class Sandbox:
                 raise Stopped
             child = self._next(mode, path)
             self._children.add(child)
-            while len(self._spares) < _SPARES:
+            while len(self._spares) < AT_A_TIME:
                 self._spares.append(Child(self._forget))
         return child
 
@@ -147,8 +146,7 @@ class Child:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+                pipe.close()
 
     @property
     def output(self) -> IO[bytes]:
