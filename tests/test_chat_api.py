@@ -320,6 +320,8 @@ async def test_signs_of_life_while_two_songs_are_before(narrow):
                     endless.cancel()
     assert (await between).status_code == 200
     assert told[-1] == "data: [DONE]"
+    dots = sum('"content": "."' in line for line in told)
+    assert dots >= (times[-1] - times[0]) // 2 - 1
     assert waiting, "a sign of life while it was queued"
     assert max(later - earlier for earlier, later in pairwise(times)) <= 3
 

@@ -119,23 +119,26 @@ async def test_metadata_is_not_shown_when_no_lm_ran(client, script):
 
 
 async def test_a_song_that_takes_long_is_kept_and_gives_signs_of_life(scripted, tmp_path):
-    """For longer than a lease and a round of the reaper. Signs of life while queued: test_chat_api."""
+    """For longer than a lease and a round of the reaper, queued or made."""
     async with (
         scripted.frontend(tmp_path, lease_seconds="2") as services,
         served(create_app(services)) as client,
     ):
         answering = asyncio.create_task(client.post(PATH, json=body("gate:long")))
-        streaming = asyncio.create_task(chunks(client, body("plan:x meta step:denoise:1/8 gate:long")))
+        making = asyncio.create_task(chunks(client, body("plan:x meta step:denoise:1/8 gate:long")))
+        await until(services, State.RUNNING, State.RUNNING)
+        waiting = asyncio.create_task(chunks(client, body("plan:x meta")))
         await asyncio.sleep(3)
         scripted.open_gate("long")
-        heard = await streaming
+        made, queued = await asyncio.gather(making, waiting)
         assert (await answering).status_code == 200
-    told, reason = deltas(heard)
-    assert reason == "stop"
-    [written] = [i for i, delta in enumerate(told) if "##" in delta.get("content", "")]
-    assert DOT in told[written:]
-    times = [at for at, _ in heard]
-    assert max(later - earlier for earlier, later in pairwise(times)) <= 3.0
+    for heard, is_queued in ((made, False), (queued, True)):
+        told, reason = deltas(heard)
+        assert reason == "stop"
+        [written] = [i for i, delta in enumerate(told) if "##" in delta.get("content", "")]
+        assert DOT in (told[:written] if is_queued else told[written:])
+        times = [at for at, _ in heard]
+        assert max(later - earlier for earlier, later in pairwise(times)) <= 3.0
 
 
 async def test_a_batch_comes_in_one_delta(client):
@@ -257,11 +260,11 @@ async def test_a_stop_answers_clients_that_wait_and_ends_their_songs(services, c
 
 async def test_a_request_that_passes_its_deadline(scripted, tmp_path):
     async with (
-        scripted.frontend(tmp_path, workers=1, generation_timeout="1") as services,
+        scripted.frontend(tmp_path, workers=2, generation_timeout="1") as services,
         served(create_app(services)) as client,
     ):
         late = "The song was not ready within 1 seconds"
-        answer, heard = await asyncio.gather(  # one is made, one waits
+        answer, heard = await asyncio.gather(
             client.post(PATH, json=body("gate:never")), chunks(client, body("gate:never")))
         assert (answer.status_code, answer.json()["detail"]) == (504, late)
         assert answer.headers["x-should-retry"] == "false"
