@@ -11,8 +11,9 @@ PIP := $(PY) -m pip install -q --disable-pip-version-check
 PERF := build/tools/perf_analyzer/perf_analyzer
 NODE_SDK := build/tools/openai-node/node_modules/openai/package.json
 LOCK := $(shell cksum < requirements.lock | cut -d' ' -f1)
-# lm_guidance is installed as a link to this folder: vLLM's processes, started by Triton, know no PYTHONPATH.
-LINK := $(shell { cat lm_guidance/pyproject.toml; pwd; } | cksum | cut -d' ' -f1)
+# The packages of this folder are installed as links to it: the processes that Triton starts know no PYTHONPATH.
+LINKED := contract lm_guidance
+LINK := $(shell { cat $(LINKED:%=%/pyproject.toml); pwd; } | cksum | cut -d' ' -f1)
 
 # The stamps carry what the environment was made of: the lock's checksum, not its time, and the interpreter's version.
 VERSION_OF = import sys; print("%d.%d" % sys.version_info[:2])
@@ -72,7 +73,7 @@ install:
 
 # Without build isolation: setuptools is in the lock, nothing is downloaded.
 link:
-	@$(PIP) --no-deps --no-build-isolation -e ./lm_guidance && rm -f $(VENV)/ready-* && touch $(READY)
+	@$(PIP) --no-deps --no-build-isolation $(LINKED:%=-e ./%) && rm -f $(VENV)/ready-* && touch $(READY)
 
 run: $(READY) ## export what is needed, start Triton and the APIs; Ctrl-C stops everything
 	@$(PY) -m embedded run
@@ -108,7 +109,7 @@ test-slow: $(READY) $(PERF) $(NODE_SDK) ## the long counts
 
 lint: $(READY) ## ruff and mypy
 	@$(PY) -m ruff check .
-	@$(PY) -m mypy export embedded frontend lm_guidance bench tests
+	@$(PY) -m mypy contract export embedded frontend lm_guidance bench tests
 	@$(PY) -m mypy model_repository/acestep/1/pipeline
 	@$(PY) -m mypy model_repository/lm_pt/1/engine
 

@@ -49,7 +49,11 @@ class Flight:
 
 
 class SongWriter:
-    """Asks for codes by a checkpoint's own template; no prompt is sent twice, so none is found in a cache."""
+    """Asks for codes by a checkpoint's own template.
+
+    No two songs have the same words, so no conditional prompt is found in a cache; the unconditional one always is, as
+    in service.
+    """
 
     def __init__(self, checkpoint: Path) -> None:
         self._template = ChatTemplate((checkpoint / "chat_template.jinja").read_text(encoding="utf-8"))
@@ -63,7 +67,7 @@ class SongWriter:
         block = "<think>\nbpm: 120\nduration: 30\nkeyscale: C major\nlanguage: en\ntimesignature: 4\n</think>"
         return Ask(
             prompt=self._render(prompts.codes_prompt(brief, block)),
-            negative=self._render(prompts.codes_negative(brief, prompts.NOTHING)),
+            negative=self._render(prompts.codes_negative(prompts.NOTHING)),
             constraint={"codes": codes}, max_tokens=codes + 1, voice=VOICE, seed=self._number, cfg_scale=CFG_SCALE,
         )
 
@@ -73,7 +77,7 @@ class SongWriter:
         return self._tokenizer.count(ask.prompt), self._tokenizer.count(ask.negative or "")
 
     def _render(self, prompt: Prompt) -> str:
-        return self._template.render(prompt.turns, prompt.answer)
+        return self._template.render(prompt.turns, prompt.begun)
 
 
 def fly(served: Served, asks: list[Ask]) -> Flight:

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from contract.tasks import TASKS
 from frontend.chat.fields import DEFAULT_MODEL, TABLE, read
 from frontend.chat.messages import NO_INPUT, deciding_message
 from frontend.chat.request import chat_work, read_wish
@@ -174,7 +175,7 @@ REFUSED = [
     ({"top_k": -1}, "top_k: must be at least 0"), ({"lmTopK": -1}, "lmTopK: must be at least 0"),
     ({"model": "x" * 201}, "model: must have at most 200 characters"), ({"model": {}}, "model: must be text"),
     ({"stream": {}}, "stream: must be true or false"),
-    ({"task_type": "sing"}, "task_type: must be one of text2music, cover, repaint, lego, extract, complete"),
+    ({"task_type": "sing"}, f"task_type: must be one of {', '.join(TASKS)}"),
     ({"task_type": "cover"}, "messages: cover needs the song that it follows, as input_audio"),
     ({"inference_steps": 21}, "inference_steps: must be between 1 and 20 on tiny-turbo"),
     ({"audio_config": {"inferenceSteps": 21}}, "audio_config.inferenceSteps: must be between 1 and 20 on tiny-turbo"),

@@ -4,11 +4,12 @@
 
 import pytest
 
+from contract.tasks import TASKS
 from tests.test_chat_fields import SOURCE, song
 from tests.test_native_fields import WITH_LM
 
 LYRICS = "[Verse]\nla la"
-FOLLOWING = ("cover", "repaint", "lego", "extract", "complete")
+FOLLOWING = tuple(task.name for task in TASKS.values() if task.needs_source)
 
 
 def texts(text, task, **body):
@@ -26,5 +27,5 @@ def test_natural_language_is_the_prompt_and_lyrics_stay_lyrics(task):
 @pytest.mark.parametrize("task", FOLLOWING)
 def test_in_sample_mode_it_is_a_request_where_the_task_uses_the_lm(task):
     for text in ("make it jazz", LYRICS):
-        asked = (text, "", "") if task in ("cover", "repaint") else ("", "", text)
+        asked = (text, "", "") if task not in ("lego", "complete") else ("", "", text)
         assert texts(text, task, sample_mode=True) == asked

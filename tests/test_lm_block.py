@@ -13,7 +13,7 @@ def test_the_block_is_pyyaml_s_alphabetical_and_quoted_where_yaml_needs_it():
     assert write_block(FULL) == (
         "<think>\nbpm: 120\ncaption: 'soft: piano'\nduration: 30\nkeyscale: C major\nlanguage: 'no'\ntimesignature: 4\n"
         "</think>")
-    assert write_block(Sheet()) == "<think>\n</think>"
+    assert write_block(Sheet()) == "<think>\n\n</think>"
     assert write_block(Sheet(bpm=90, genres="not told", lyrics="not told")) == "<think>\nbpm: 90\n</think>"
 
 

@@ -33,14 +33,15 @@ def guided(index: int, **changes) -> Ask:
     brief = Brief(f"song number {index}", lyrics(index * 17, index))
     block = f"<think>\nbpm: {60 + index}\nduration: {10 + index}\n</think>"
     ask = Ask(
-        prompt=render(prompts.codes_prompt(brief, block)), negative=render(prompts.codes_negative(brief, "")),
+        prompt=render(prompts.codes_prompt(brief, block)),
+        negative=render(prompts.codes_negative(lyrics(index * 5, -index))),
         constraint={"codes": CODES}, max_tokens=CODES + 1, seed=index)
     return replace(ask, **changes)
 
 
 def render(prompt) -> str:
     turns = "".join(f"<|im_start|>{turn.role}\n{turn.content}<|im_end|>\n" for turn in prompt.turns)
-    return turns + "<|im_start|>assistant\n" * prompt.answer
+    return turns + "<|im_start|>assistant\n" + prompt.begun
 
 
 async def all_of(stack, model, asks, apart=0.0, stagger=0.0):

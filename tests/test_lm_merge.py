@@ -7,6 +7,7 @@ import pytest
 from pipeline.lm.block import Sheet
 from pipeline.lm.compose import needed_for
 from pipeline.lm.merge import (
+    codes_sheet,
     given,
     merge_format,
     merge_metadata,
@@ -79,7 +80,10 @@ def test_written_names_what_came_from_the_lm():
     (COT | FOUR | {"bpm": None}, True),
     ({"use_cot_caption": True, "use_cot_language": True}, False),
     (COT | {"task": "cover"}, False),
+    (COT | {"task": "cover-nofsq"}, False),
     (COT | {"task": "repaint"}, False),
+    (COT | {"task": "extract"}, False),
+    (COT | {"task": "complete"}, True),
     (COT | {"task": "lego"}, True),
 ])
 def test_four_values_or_a_cover_need_no_metadata_call(fields, wanted):
@@ -100,6 +104,9 @@ def test_a_source_s_length_counts_as_given():
     ({"thinking": True}, "thinking"),
     ({"thinking": True, "codes": [[1]]}, None),
     ({"thinking": True, "task": "cover"}, None),
+    ({"sample_mode": True, "sample_query": "x", "use_format": "need", "caption": "x", "task": "extract"}, None),
+    ({"thinking": True, "task": "lego"}, None),
+    ({"sample_mode": True, "task": "lego"}, "sample_mode"),
     ({"sample_query": " a waltz "}, "sample_query"),
     ({"sample_query": "  "}, None),
     ({"sample_mode": True}, "sample_mode"),
@@ -125,6 +132,26 @@ def test_forms_hold_what_is_wanted_and_force_what_is_given():
         "bpm", "duration", "keyscale", "timesignature"]
     assert [name for name, _ in song_form(lean, Sheet()).fields] == [
         "bpm", "caption", "duration", "genres", "keyscale", "language", "timesignature"]
+
+
+THREE = {"bpm": 90, "key_scale": "C major", "time_signature": "4"}
+
+
+@pytest.mark.parametrize(("fields", "planned", "block"), [
+    (COT, LM, Sheet(99, "the LM's", 41, None, "A minor", "ja", "3")),
+    (COT | {"vocal_language": "de"}, replace(LM, language="de"), Sheet(99, "the LM's", 41, None, "A minor", "de", "3")),
+    (COT | {"use_cot_caption": False, "use_cot_language": False}, LM, Sheet(99, None, 41, None, "A minor", None, "3")),
+    (COT | FOUR | {"vocal_language": "de"}, Sheet(), Sheet(120, None, 30, None, "C major", None, "4")),
+    (THREE | {"vocal_language": "de"}, Sheet(), Sheet(90, None, 30, None, "C major", "de", "4")),
+    (THREE, Sheet(), Sheet(90, None, 30, None, "C major", None, "4")),
+    ({}, Sheet(), Sheet(duration=30)),
+], ids=["planned", "own language", "no caption, no language", "four values", "three, language", "three", "nothing"])
+def test_the_block_before_the_codes_has_the_lm_s_caption_and_language_unless_four_values_were_given(
+        fields, planned, block):
+    asked = request(caption="mine", lyrics="my words", **fields)
+    merged = merge_metadata(asked, planned) if planned != Sheet() else asked
+    merged = replace(merged, duration=merged.duration or 30)
+    assert codes_sheet(given(asked, None), planned, merged) == block
 
 
 @pytest.mark.parametrize(("fields", "text"), [({}, True), ({"lyrics": "x"}, False), ({"instrumental": True}, False)])

@@ -17,23 +17,17 @@ SAMPLE = SYSTEM.format("Expand the user's input into a more detailed and specifi
 FORMAT = SYSTEM.format("Format the user's input into a more detailed and specific musical description:")
 UNDERSTAND = SYSTEM.format("Understand the given musical conditions and describe the audio semantics accordingly:")
 
-# Model facts C3 and C4.
+# docs/lm.md, "Prompts".
 RENDERED = {
     "metadata": (prompts.metadata_prompt(BRIEF),
                  GENERATE + USER.format("# Caption\nsoft piano\n\n# Lyric\n[verse]\nla la\n") + OPEN),
-    "metadata, nothing negative": (prompts.metadata_negative(BRIEF, " NO USER INPUT "),
-                                   GENERATE + USER.format("# Lyric\n[verse]\nla la\n") + OPEN),
-    "metadata, negative": (prompts.metadata_negative(BRIEF, "noise"),
-                           GENERATE + USER.format("# Caption\nnoise\n\n# Lyric\n[verse]\nla la\n") + OPEN),
     "codes": (prompts.codes_prompt(BRIEF, "<think>\nbpm: 120\n</think>"),
               GENERATE + USER.format("# Caption\nsoft piano\n\n# Lyric\n[verse]\nla la\n")
-              + OPEN + "<think>\nbpm: 120\n</think>\n\n<|im_end|>\n"),
-    "codes, nothing negative": (prompts.codes_negative(BRIEF, ""),
-                                GENERATE + USER.format("# Caption\nsoft piano\n\n# Lyric\n[verse]\nla la\n")
-                                + OPEN + "<think>\n\n</think>\n\n<|im_end|>\n"),
-    "codes, negative": (prompts.codes_negative(BRIEF, "noise"),
-                        GENERATE + USER.format("# Caption\nnoise\n\n# Lyric\n[verse]\nla la\n")
-                        + OPEN + "<think>\n\n</think>\n\n<|im_end|>\n"),
+              + OPEN + "<think>\nbpm: 120\n</think>\n\n"),
+    "codes, nothing negative": (prompts.codes_negative(" NO USER INPUT "),
+                                GENERATE + USER.format("NO USER INPUT") + OPEN + "<think>\n\n</think>\n\n"),
+    "codes, negative": (prompts.codes_negative("noise"),
+                        GENERATE + USER.format("noise") + OPEN + "<think>\n\n</think>\n\n"),
     "sample": (prompts.sample_prompt("a sad waltz", True),
                SAMPLE + USER.format("a sad waltz\n\ninstrumental: true") + OPEN),
     "sample of nothing": (prompts.sample_prompt("  ", False),
@@ -64,14 +58,14 @@ def test_every_prompt_is_upstream_s_and_rendered_as_transformers_would(folder):
     reference = AutoTokenizer.from_pretrained(folder)
     for name, (prompt, text) in RENDERED.items():
         theirs = reference.apply_chat_template(
-            [vars(turn) for turn in prompt.turns], tokenize=False, add_generation_prompt=prompt.answer)
-        assert template.render(prompt.turns, prompt.answer) == theirs == text, name
+            [vars(turn) for turn in prompt.turns], tokenize=False, add_generation_prompt=True)
+        assert template.render(prompt.turns, prompt.begun) == theirs + prompt.begun == text, name
 
 
 def test_a_template_cannot_reach_into_the_process():
     template = ChatTemplate("{{ messages.__class__.__base__.__subclasses__() }}")
     with pytest.raises(Exception, match="unsafe"):
-        template.render((), False)
+        template.render(())
 
 
 @pytest.mark.parametrize(("text", "plain"), [

@@ -9,11 +9,14 @@ import torch
 from diffusers import AceStepPipeline
 
 from export.checkpoint import load_parts
+from pipeline.lm.prompts import Brief, metadata_prompt
+from pipeline.lm.template import ChatTemplate, LmTokenizer
 from pipeline.noise import draw_normal
 from tests.lm_metrics import lm_metric
 from tests.pipeline_client import sing
 
 TINY_LM = "acestep-5Hz-lm-tiny"
+LM = Path("build/checkpoints/tiny") / TINY_LM
 FOUR = {"bpm": 96, "key_scale": "A minor", "time_signature": "3", "duration": 12}
 COT = {"use_cot_metas": True, "use_cot_caption": True, "use_cot_language": True}
 TEXT = {"caption": "a slow waltz", "lyrics": "[verse]\nLa lune"}
@@ -43,7 +46,9 @@ async def test_metadata_is_completed_and_the_caption_rewritten(stack):
     lm = done["lm"]
     assert (lm["name"], lm["engine"]) == (TINY_LM, "vllm")
     assert set(lm["wrote"]) == {"caption", "duration", "key_scale", "time_signature", "vocal_language"}
-    assert lm["prompt_tokens"] > lm["completion_tokens"] > 20
+    prompt = ChatTemplate((LM / "chat_template.jinja").read_text()).render(metadata_prompt(Brief(**TEXT)).turns)
+    assert lm["prompt_tokens"] == LmTokenizer(LM / "tokenizer.json").count(prompt), "one row: metadata is not guided"
+    assert lm["completion_tokens"] > 20
     assert done["timings"]["plan"] > 0
     assert done["timings"]["codes"] == 0
     kinds = [event["type"] for event in song.events]
@@ -88,14 +93,19 @@ async def test_every_item_of_a_batch_has_its_own_codes_and_its_seed_alone_makes_
     assert np.array_equal(alone.audio(), batch.audio(1))
 
 
-async def test_a_thinking_song_comes_again_from_what_it_came_back_with(stack):
+async def test_a_thinking_song_comes_again_from_its_codes(stack):
+    """The same request and seeds give the same song, and so do the codes and metadata that it came back with."""
     asked = {"thinking": True, "seeds": [SEED], "return": ["codes"]}
     first = await sing(stack.triton_grpc, **asked, **TEXT, **COT)
-    metadata = {name: value for name, value in first.done["metadata"].items() if name != "genres"}
-    again = await sing(stack.triton_grpc, **asked, **metadata, **COT)
-    assert again.done["lm"]["wrote"] == []
-    assert events(again, "codes") == events(first, "codes")
+    again = await sing(stack.triton_grpc, **asked, **TEXT, **COT)
+    assert again.done["lm"] == first.done["lm"]
     assert np.array_equal(again.audio(), first.audio())
+    metadata = {name: value for name, value in first.done["metadata"].items() if name != "genres"}
+    codes = [event["codes"] for event in events(first, "codes")]
+    sent_back = await sing(stack.triton_grpc, **asked, **metadata, **COT, codes=codes)
+    assert sent_back.done["lm"] is None
+    assert events(sent_back, "codes") == events(first, "codes")
+    assert np.array_equal(sent_back.audio(), first.audio())
 
 
 async def test_thinking_with_given_codes_asks_nobody(stack):
@@ -176,13 +186,23 @@ async def test_texts_alone(stack):
 
 
 @pytest.mark.parametrize("change", [
-    {"lm_temperature": 0.3}, {"lm_top_k": 1}, {"lm_top_p": 0.2}, {"lm_cfg_scale": 1.0}, {"lm_cfg_scale": 5.0},
-    {"lm_repetition_penalty": 1.8}, {"lm_negative_prompt": "loud noise"}, {"seeds": [SEED + 9]},
+    {"lm_temperature": 0.3}, {"lm_top_k": 1}, {"lm_top_p": 0.2}, {"lm_repetition_penalty": 1.8}, {"seeds": [SEED + 9]},
     {"constrained_decoding": False},
 ], ids=lambda change: "-".join(f"{k}={v}" for k, v in change.items()))
-async def test_every_lm_parameter_changes_what_is_written(stack, plain_plan, change):
+async def test_every_lm_parameter_changes_what_is_planned(stack, plain_plan, change):
     asked = {"seeds": [SEED], "kind": "song", "duration": 10, "steps": 1} | TEXT | COT | change
     assert planned(await sing(stack.triton_grpc, **asked)) != plain_plan
+
+
+async def test_guidance_changes_the_codes_and_never_what_is_planned(stack, plain_plan):
+    """The metadata is one row, unguided; each of the two parameters of guidance changes the codes."""
+    asked = {"seeds": [SEED], "duration": 10, "steps": 1, "thinking": True, "return": ["codes"]} | TEXT | COT
+    heard = []
+    for change in ({}, {"lm_cfg_scale": 1.0}, {"lm_cfg_scale": 5.0}, {"lm_negative_prompt": "loud noise"}):
+        song = await sing(stack.triton_grpc, **asked, **change)
+        assert planned(song) == plain_plan
+        heard.append(tuple(events(song, "codes")[0]["codes"]))
+    assert len(set(heard)) == 4
 
 
 @pytest.fixture(scope="module")

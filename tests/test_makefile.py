@@ -23,7 +23,7 @@ case "$*" in
   -c*version_info*) echo 3.11 ;;
   *interpreter.py|"-c ") ;;
   "-m venv"*) echo venv >> made.log; mkdir -p .venv/bin; sleep 0.2; cp "$0" .venv/bin/python ;;
-  "-m pip"*"-e ./lm_guidance") echo link >> made.log ;;
+  "-m pip"*"-e ./contract -e ./lm_guidance") echo link >> made.log ;;
   "-m pip"*) sleep 0.1 ;;
   *) for argument in "$@"; do printf '%s\n' "$argument"; done ;;
 esac
@@ -38,7 +38,7 @@ def checkout(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("Makefile", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
-    for name in ("embedded", "export", "frontend", "lm_guidance"):
+    for name in ("contract", "embedded", "export", "frontend", "lm_guidance"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
@@ -136,7 +136,7 @@ def test_a_touched_lock_is_no_changed_lock(checkout: Path, path: Path) -> None:
     assert (checkout / "made.log").read_text() == 2 * MADE
 
 
-def test_an_environment_without_its_link_to_lm_guidance_gets_one(checkout: Path, path: Path) -> None:
+def test_an_environment_without_its_links_to_this_folder_gets_them(checkout: Path, path: Path) -> None:
     """One that was made before there was such a link, one that a moved checkout brought along."""
     ready(checkout, path)
     for stamp in (checkout / ".venv").glob("ready-*"):

@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from contract.tasks import TASKS, tasks_of
 from frontend.catalogue import Catalogue
 from frontend.chat.fields import TABLE as CHAT_TABLE
 from frontend.errors import RequestError
@@ -23,9 +24,9 @@ from frontend.native.task_fields import TASK_TABLE
 SCHEMA = json.loads(
     (Path(__file__).parent.parent / "model_repository/acestep/1/request.schema.json").read_text())
 TURBO = {"name": "tiny-turbo", "aliases": ["acestep-v15-turbo"], "is_turbo": True, "audio_is_noise": True,
-         "tasks": ["text2music", "cover", "repaint"], "steps": {"min": 1, "max": 20, "default": 8}}
+         "tasks": [*tasks_of(True)], "steps": {"min": 1, "max": 20, "default": 8}}
 BASE = {"name": "tiny-base", "aliases": [], "is_turbo": False, "audio_is_noise": True,
-        "tasks": ["text2music", "cover", "repaint", "lego", "extract", "complete"],
+        "tasks": [*tasks_of(False)],
         "steps": {"min": 1, "max": 200, "default": 32}}
 DESCRIBED = {"models": [TURBO, BASE], "default": "tiny-turbo", "capacity": 4, "lm": None, "embedded": True}
 BOTH = Catalogue.from_describe(DESCRIBED)
@@ -258,7 +259,7 @@ def test_huge_numbers_are_refused_not_fatal():
     ({"audio_format": "../../x"}, "audio_format: must be one of mp3, wav, flac"),
     ({"infer_method": "euler"}, "infer_method: must be one of ode, sde"),
     ({"lm_backend": "onnx"}, "lm_backend: must be one of vllm, pt"),
-    ({"task_type": "remix"}, "task_type: must be one of text2music, cover, repaint, lego, extract, complete"),
+    ({"task_type": "remix"}, f"task_type: must be one of {', '.join(TASKS)}"),
     ({"model": "gpt"}, "model: must be one of tiny-turbo, tiny-base"),
     ({"inference_steps": 21}, "inference_steps: must be between 1 and 20 on tiny-turbo"),
     ({"timesteps": "0.5,0.9"}, "timesteps: must decrease"),

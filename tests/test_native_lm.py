@@ -11,6 +11,7 @@ import time
 import httpx
 import pytest
 
+from contract.tasks import TASKS, LmPart
 from frontend.errors import RequestError
 from frontend.musicality import LANGUAGES
 from frontend.services import Services
@@ -40,9 +41,9 @@ def result_of(api, files=None, **body):
     result = record["result"]
     assert list(result) == RESULT
     assert result["lm_model"] == LM
-    assert 30 <= result["bpm"] <= 300
-    assert re.fullmatch(r"[A-G][#b♯♭]? (major|minor)", result["keyscale"])
-    assert result["timesignature"] in ("2", "3", "4", "6")
+    assert result["bpm"] is None or 30 <= result["bpm"] <= 300
+    assert result["keyscale"] is None or re.fullmatch(r"[A-G][#b♯♭]? (major|minor)", result["keyscale"])
+    assert result["timesignature"] in (None, "2", "3", "4", "6")
     assert result["metas"]["vocal_language"] in LANGUAGES
     assert 10 <= result["duration"] <= 60
     return result
@@ -213,15 +214,36 @@ def test_the_lm_by_name_and_engine(api, name, engine):
     assert f" on {engine}, " in result["generation_info"]
 
 
-def test_cover_and_repaint_use_no_lm(api):
-    for task in ("cover", "repaint"):
-        record = make(api, SOURCE, **FEW, task_type=task, sample_query="pop", use_format=True, thinking=True)
-        assert record["status"] == "succeeded", record
-        lines = record["result"]["generation_info"].split("\n")
-        for name in ("sample_query", "use_format"):
-            assert f"{name} was not used: {task} uses no LM" in lines
-        assert f"thinking was not used: {task} follows its source" in lines
-        assert not any(line.startswith("LM") for line in lines)
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_a_task_uses_the_lm_as_its_table_says(api, task):
+    """With the flags that a client who sends none has; a caption that the LM rewrote would replace the task's."""
+    files = SOURCE if task.needs_source else None
+    result = result_of(api, files, **TEN, model="acestep-tiny-base", task_type=task.name, caption="mine", lyrics="la")
+    if task.lm is LmPart.NOTHING:
+        assert "LM" not in result["generation_info"]
+        assert (result["metas"]["caption"], result["metas"]["vocal_language"], result["bpm"]) == ("mine", "en", None)
+    else:
+        assert lines_of(result)[0] == {"bpm", "key_scale", "time_signature", "vocal_language", "caption"}
+        assert result["metas"]["caption"] != "mine"
+
+
+@pytest.mark.parametrize("task", [task.name for task in TASKS.values() if task.lm is LmPart.NOTHING])
+def test_a_task_without_the_lm_names_what_was_asked_of_it(api, task):
+    record = make(api, SOURCE, **FEW, model="acestep-tiny-base", task_type=task, sample_query="pop", use_format=True,
+                  thinking=True)
+    assert record["status"] == "succeeded", record
+    lines = record["result"]["generation_info"].split("\n")
+    for name in ("sample_query", "use_format"):
+        assert f"{name} was not used: {task} uses no LM" in lines
+    assert f"thinking was not used: {task} follows its source" in lines
+    assert not any(line.startswith("LM") for line in lines)
+
+
+def test_thinking_makes_no_codes_for_a_task_with_a_source(api):
+    for task in ("lego", "complete"):
+        result = result_of(api, SOURCE, **TEN, model="acestep-tiny-base", task_type=task, caption="x", thinking=True)
+        assert "audio codes" not in lines_of(result)[0]
+        assert f"thinking was not used: {task} follows its source" in result["generation_info"].split("\n")
 
 
 @pytest.mark.parametrize(("body", "detail"), [

@@ -20,7 +20,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"seeds": [1] * 9}, "seeds: must have 1 to 8 entries"),
     ({"seeds": [2**32]}, "seeds: each must be between -1 and 4294967295"),
     ({"seeds": [1, "x"]}, "seeds: each must be a whole number"),
-    ({"task": "sing"}, "task: must be one of text2music, cover, repaint, lego, extract, complete"),
+    ({"task": "sing"}, "task: must be one of text2music, cover, cover-nofsq, repaint, lego, extract, complete"),
     ({"time_signature": "5"}, "time_signature: must be one of (empty), 2, 3, 4, 6"),
     ({"infer_method": "heun"}, "infer_method: must be one of ode, sde"),
     ({"caption": "x" * 2001}, "caption: must have at most 2000 characters"),

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from contract.tasks import TASKS, LmPart
 from frontend import coerce, musicality
 from frontend.catalogue import Catalogue
 from frontend.errors import RequestError
 from frontend.fields import Fields
 from frontend.jobs.job import Upload, Work
 from frontend.native.fields import TABLE as NATIVE
-from frontend.native.lm import NEEDS_LM, TASKS_WITHOUT_LM
+from frontend.native.lm import NEEDS_LM
 from frontend.native.submission import Draw, draw_seed, work_of
 
 from .messages import NO_INPUT, Wish, understand
@@ -30,7 +31,7 @@ def read_wish(fields: Fields, text: str) -> Wish:
     """What the deciding message asks for. Errors: RequestError 400 for nothing, and for texts that are too long."""
     wish = understand(text, fields["lyrics"], as_query=fields["sample_mode"])
     task = fields["task_type"]
-    if task in TASKS_WITHOUT_LM or (task != "text2music" and not fields["sample_mode"]):
+    if TASKS[task].lm is LmPart.NOTHING or (TASKS[task].needs_source and not fields["sample_mode"]):
         # A song that follows a source is not invented: the text says what to make of it.
         wish = replace(wish, prompt=wish.prompt or wish.query, query="")
     for part, limit in _LIMITS.items():
@@ -50,15 +51,15 @@ def chat_work(
     # A reference alone is a timbre, not yet a song.
     if not (said or "src_audio" in uploads or codes or fields["sample_mode"]):
         raise RequestError(400, NO_INPUT)
-    if catalogue.lm is None and fields["sample_mode"] and task not in TASKS_WITHOUT_LM:
+    if catalogue.lm is None and fields["sample_mode"] and TASKS[task].lm is not LmPart.NOTHING:
         raise RequestError(400, f"{fields.called('sample_mode')}: {NEEDS_LM}")
     if catalogue.lm is None and wish.query:
         raise RequestError(400, f"messages: natural language {NEEDS_LM}; use <prompt> and <lyrics> tags")
-    if task != "text2music" and "src_audio" not in uploads and not codes:
+    if TASKS[task].needs_source and "src_audio" not in uploads and not codes:
         raise RequestError(400, f"messages: {task} needs the song that it follows, as input_audio")
     work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw)
     # The default asks for a better text where an LM is there: a song is never refused or held up for want of one.
-    improves = fields["use_format"] and task not in TASKS_WITHOUT_LM
+    improves = fields["use_format"] and TASKS[task].lm is not LmPart.NOTHING
     own = {
         "instrumental": is_instrumental(fields, wish, work.song["instrumental"]),
         "use_format": "try" if improves else "off", "use_cot_metas": fields["use_cot_metas"],

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from contract.tasks import TASKS
 from frontend import coerce
 from frontend.coerce import Reader
 from frontend.fields import Field, Fields, Level, object_in, read_fields, spellings
 
-TASKS = ("text2music", "cover", "repaint", "lego", "extract", "complete")
 NESTED_OBJECTS = spellings("metas meta metadata user_metadata")
 
 

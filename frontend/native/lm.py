@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from contract.tasks import TASKS, LmPart
 from frontend import musicality
 from frontend.catalogue import Lm
 from frontend.errors import RequestError
@@ -15,8 +16,6 @@ from .hints import Hints, hints
 from .material import Material
 
 NEEDS_LM = "needs the 5 Hz LM, which is not loaded (LM=none)"
-# cover and repaint never use the LM, as in the reference.
-TASKS_WITHOUT_LM = ("cover", "repaint")
 _WRITES_THE_SONG = ("sample_query", "sample_mode", "use_format")
 # No vocabulary has more tokens, so a larger top-k leaves all of them in as well.
 _MOST_TOKENS = 1_000_000
@@ -37,7 +36,10 @@ class LmWork:
 
 def needs_lm(song: Mapping[str, Any]) -> bool:
     """Whether a song request of the pipeline's cannot be served without the LM (behaviour 2)."""
-    wants_codes = song["thinking"] and song["task"] == "text2music" and song["codes"] is None
+    part = TASKS[song["task"]].lm
+    if part is LmPart.NOTHING:
+        return False
+    wants_codes = song["thinking"] and part is LmPart.CODES and song["codes"] is None
     return bool(wants_codes or song["sample_query"] or song["sample_mode"] or song["use_format"] == "need")
 
 
@@ -72,15 +74,16 @@ def choose_lm_work(fields: Fields, material: Material, lm: Lm | None) -> LmWork:
 
 def _needed(fields: Fields, material: Material) -> Iterator[str]:
     """The fields that the song cannot do without the LM, as behaviour 2 has them."""
-    if fields["thinking"] and fields["task_type"] == "text2music" and not material.codes:
+    part = TASKS[fields["task_type"]].lm
+    if fields["thinking"] and part is LmPart.CODES and not material.codes:
         yield "thinking"
-    if fields["task_type"] not in TASKS_WITHOUT_LM:
+    if part is not LmPart.NOTHING:
         yield from (name for name in _WRITES_THE_SONG if fields[name])
 
 
 def _left_out(fields: Fields) -> Iterator[str]:
     task = fields["task_type"]
-    if task in TASKS_WITHOUT_LM:
+    if TASKS[task].lm is LmPart.NOTHING:
         for name in _WRITES_THE_SONG:
             if fields[name]:
                 yield f"{fields.called(name)} was not used: {task} uses no LM"

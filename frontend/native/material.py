@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from contract.tasks import TASKS
 from frontend.audio.decode import FORMATS, MAX_SECONDS
 from frontend.audio.pcm import SAMPLE_RATE
 from frontend.errors import RequestError
@@ -12,9 +13,6 @@ from frontend.fields import Fields
 from frontend.jobs.job import Upload
 
 from .fields import FILES
-
-REGION_TASKS = ("repaint", "lego")
-CODE_TASKS = ("text2music", "cover")
 
 
 @dataclass(frozen=True)
@@ -47,16 +45,16 @@ def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping
     task = fields["task_type"]
     codes = _codes(fields)
     source = uploads.get("src_audio")
-    if task != "text2music" and not codes and source is None:
-        hint = ", or audio_code_string with thinking=true" if task == "cover" else ""
+    if TASKS[task].needs_source and not codes and source is None:
+        hint = ", or audio_code_string with thinking=true" if TASKS[task].follows_codes else ""
         raise RequestError(400, f"src_audio: is needed by {task}; upload {FORMATS}{hint}")
     region = _region(fields)
     used = dict(uploads)
     notes = []
-    if source is not None and (codes or task == "text2music"):
+    if source is not None and (codes or not TASKS[task].needs_source):
         del used["src_audio"]
         notes.append("Source audio was not used: " + ("the audio codes win" if codes else f"{task} follows none"))
-    elif source is not None and task in REGION_TASKS:
+    elif source is not None and TASKS[task].has_region:
         _check_region(fields, region, source.samples / SAMPLE_RATE)
     if "src_audio" in used:
         if fields["thinking"]:
@@ -64,7 +62,7 @@ def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping
         if fields["audio_duration"] is not None:
             notes.append(f"audio_duration was not used: {task} has its source's length")
     tracks = tuple(dict.fromkeys(fields["track_name"] + fields["track_classes"]))
-    return Material(codes, used, region if task in REGION_TASKS else Region(), tracks, tuple(notes))
+    return Material(codes, used, region if TASKS[task].has_region else Region(), tracks, tuple(notes))
 
 
 def _refuse_texts(body: Mapping[str, object]) -> None:
@@ -77,8 +75,9 @@ def _codes(fields: Fields) -> tuple[tuple[int, ...], ...]:
     """The codes that the song follows: given ones count with thinking alone, as documented."""
     codes: tuple[tuple[int, ...], ...] = fields["audio_code_string"] if fields["thinking"] else ()
     name, task, count = fields.called("audio_code_string"), fields["task_type"], fields["batch_size"]
-    if codes and task not in CODE_TASKS:
-        raise RequestError(400, f"{name}: cannot be used with {task}; only with {' and '.join(CODE_TASKS)}")
+    if codes and not TASKS[task].follows_codes:
+        able = " and ".join(other.name for other in TASKS.values() if other.follows_codes)
+        raise RequestError(400, f"{name}: cannot be used with {task}; only with {able}")
     if len(codes) not in (0, 1, count):
         raise RequestError(400, f"{name}: must be one text for all {count} items or one for each, not {len(codes)}")
     return codes

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from contract.tasks import TASKS
+
 from .chunks import cut_chunks
 from .errors import FAULT, SongError
 from .facts import Served
@@ -79,7 +81,7 @@ class Listener:
         assert plan.canvas is not None
         latents = await asyncio.to_thread(self._source.draw, plan.seeds[item], "vae")
         latents = self._fill(latents)
-        if plan.task == "cover":
+        if TASKS[plan.task].is_tokenized:
             return with_mask(await self._hints(await self._tokenize(latents)))
         mask = region_mask(plan.canvas)
         if plan.task == "repaint":

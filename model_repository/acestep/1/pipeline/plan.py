@@ -3,6 +3,8 @@
 import secrets
 from dataclasses import dataclass
 
+from contract.tasks import TASKS
+
 from .errors import FAULT, SongError, invalid
 from .facts import Dit, Served
 from .length import DEFAULT_SECONDS, SAMPLE_RATE, SongLength, song_length
@@ -15,8 +17,6 @@ from .track import Course, Guidance
 
 CODES_PER_SECOND = 5
 DEFAULT_LANGUAGE = "en"
-REGION_TASKS = ("repaint", "lego")
-CODE_TASKS = ("text2music", "cover")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
     lyrics = tokenizer.encode(lyric_prompt(metadata), dit.max_lyric_tokens)
     course = Course(_schedule(request, dit), request.infer_method, _guidance(request, dit))
     later = None
-    if task not in ("text2music", "repaint") and request.cover_strength < 1:
+    if TASKS[task].ends_source and request.cover_strength < 1:
         begin = int(len(course.schedule) * request.cover_strength)
         later = Later(begin, _prompt("text2music", request, metadata, dit, tokenizer))
     if prompt.cut:
@@ -114,20 +114,22 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
 
 def _check_task(request: SongRequest, dit: Dit, served: Served, heard: Heard) -> None:
     if request.task not in dit.tasks:
-        able = [other.name for other in served.dits.values() if request.task in other.tasks]
-        raise invalid("task", f"{request.task} needs one of the models {', '.join(able) or '(none is served)'}")
-    if request.codes is not None and request.task not in CODE_TASKS:
-        raise invalid("codes", f"cannot be used with {request.task}; only with {' and '.join(CODE_TASKS)}")
-    if request.task != "text2music" and request.codes is None and heard.source is None:
-        raise invalid("src_audio", f"is needed by {request.task}" + (", or codes" if request.task == "cover" else ""))
+        models = [other.name for other in served.dits.values() if request.task in other.tasks]
+        raise invalid("task", f"{request.task} needs one of the models {', '.join(models) or '(none is served)'}")
+    task = TASKS[request.task]
+    if request.codes is not None and not task.follows_codes:
+        able = " and ".join(other.name for other in TASKS.values() if other.follows_codes)
+        raise invalid("codes", f"cannot be used with {task.name}; only with {able}")
+    if task.needs_source and request.codes is None and heard.source is None:
+        raise invalid("src_audio", f"is needed by {task.name}" + (", or codes" if task.follows_codes else ""))
     if heard.source == 0:
         raise invalid("src_audio", "is empty")
 
 
 def _canvas(request: SongRequest, task: str, heard: Heard) -> Canvas | None:
-    if task == "text2music" or request.codes is not None or heard.source is None:
+    if not TASKS[task].needs_source or request.codes is not None or heard.source is None:
         return None
-    return plan_canvas(heard.source, request.repaint_start, request.repaint_end, task in REGION_TASKS)
+    return plan_canvas(heard.source, request.repaint_start, request.repaint_end, TASKS[task].has_region)
 
 
 def _duration(request: SongRequest, canvas: Canvas | None) -> tuple[float, list[str]]:

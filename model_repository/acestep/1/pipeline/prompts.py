@@ -8,6 +8,7 @@ INSTRUCTIONS = {
     "text2music": "Fill the audio semantic mask based on the given conditions:",
     "repaint": "Repaint the mask area based on the given conditions:",
     "cover": "Generate audio semantic tokens based on the given conditions:",
+    "cover-nofsq": "Generate audio semantic tokens based on the given conditions:",
     "extract": "Extract the {TRACK_NAME} track from the audio:",
     "lego": "Generate the {TRACK_NAME} track based on the audio context:",
     "complete": "Complete the input track with {TRACK_CLASSES}:",

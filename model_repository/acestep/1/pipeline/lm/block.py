@@ -13,6 +13,7 @@ _LANGUAGES = (
     " sv sw ta te th tl tr uk ur vi yue zh unknown"
 )
 LANGUAGES = frozenset(_LANGUAGES.split())
+EMPTY_BLOCK = "<think>\n\n</think>"
 _BLOCK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _FIELD = re.compile(r"([A-Za-z_]+):(.*)")
 _LYRIC_HEADER = re.compile(r"^\s*#\s*Lyri[c|cs]?\s*\n", re.IGNORECASE)
@@ -47,7 +48,7 @@ def write_block(sheet: Sheet) -> str:
         if value is not None:
             known[name] = int(value) if isinstance(value, str) and value.isdigit() else value
     text = yaml.dump(known, allow_unicode=True, sort_keys=True).strip() if known else ""
-    return f"<think>\n{text}\n</think>" if text else "<think>\n</think>"
+    return f"<think>\n{text}\n</think>" if text else EMPTY_BLOCK
 
 
 def read_block(text: str) -> Sheet:

@@ -3,13 +3,14 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+
+from contract.tasks import TASKS, LmPart
 
 from ..errors import INVALID, NOT_READY, SongError, invalid
 from ..events import LmUse, Planning, Progress
 from ..length import DEFAULT_SECONDS
-from ..plan import DEFAULT_LANGUAGE
 from ..prompts import INSTRUMENTAL_LYRICS, sung_lyrics
 from ..request import SongRequest
 from .block import Sheet, count_codes, read_block, read_codes
@@ -17,6 +18,7 @@ from .desk import CODES_PER_SECOND, Desk
 from .engine import Engine
 from .facts import Lm
 from .merge import (
+    codes_sheet,
     given,
     merge_format,
     merge_metadata,
@@ -64,6 +66,8 @@ def needed_for(request: SongRequest) -> str | None:
     """The field that cannot be served without the LM, if there is one (behaviour 2)."""
     if request.kind != "song":
         return "kind"
+    if TASKS[request.task].lm is LmPart.NOTHING:
+        return None
     if _wants_codes(request):
         return "thinking"
     if request.sample_query.strip():
@@ -86,6 +90,8 @@ async def compose(
     Errors: 400 naming the field that needs an LM where none is served; 503 when it is away and the song needs it. A
     song that would only be better with it is made without, and a note says so.
     """
+    if request.kind == "song" and TASKS[request.task].lm is LmPart.NOTHING:
+        return Composition(request, notes=tuple(_refused(request)))
     needed = needed_for(request)
     if needed is None and not _wants_format(request) and not wants_metadata(request, given(request, source_seconds)):
         return Composition(request)
@@ -126,13 +132,14 @@ class _Composer:
     async def compose(self, source_seconds: float | None) -> Composition:
         """See the function."""
         request, sheet = await self._sketch(self._request, source_seconds)
-        known = given(request, source_seconds)
+        known, brief, planned = given(request, source_seconds), self._brief(request), Sheet()
         if request.kind == "song" and not _is_sampled(request) and wants_metadata(request, known):
-            sheet = await self._plan(self._desk.metadata(self._brief(request), metadata_form(request, known)))
+            sheet = planned = await self._plan(self._desk.metadata(brief, metadata_form(request, known)))
             request = merge_metadata(request, self._bounded(sheet))
         if _wants_codes(request):
             begin = time.perf_counter()
-            request = await self._write_codes(request)
+            request = self._with_duration(request)
+            request = await self._write_codes(request, brief, codes_sheet(known, planned, request))
             self._codes_seconds = time.perf_counter() - begin
         use = LmUse(self._lm.name, self._engine, written(self._request, request),
                     self._prompt_tokens, self._completion_tokens)
@@ -170,21 +177,19 @@ class _Composer:
         self._plan_seconds += time.perf_counter() - begin
         return read_block(answer.text)
 
-    async def _write_codes(self, request: SongRequest) -> SongRequest:
-        """The codes of every item, all at once; the length is decided now.
+    def _with_duration(self, request: SongRequest) -> SongRequest:
+        """The request with its length decided, because codes are counted by it."""
+        if request.duration is not None:
+            return request
+        self._notes.append(f"no duration given: {DEFAULT_SECONDS:g} seconds")
+        return replace(request, duration=DEFAULT_SECONDS)
 
-        The LM is told what the song's metadata will be and nothing else, so that a song asked for again with the
-        metadata, caption and lyrics that it came back with has the same codes.
-        """
-        if request.duration is None:
-            request = replace(request, duration=DEFAULT_SECONDS)
-            self._notes.append(f"no duration given: {DEFAULT_SECONDS:g} seconds")
+    async def _write_codes(self, request: SongRequest, brief: Brief, sheet: Sheet) -> SongRequest:
+        """The codes of every item, all at once, asked for in the user's words and with `sheet` as the block."""
         assert request.duration is not None
         count = int(request.duration * CODES_PER_SECOND)
-        brief = self._brief(request)
-        language = request.vocal_language or DEFAULT_LANGUAGE
-        sheet = given(replace(request, vocal_language=language), None)
-        sheet = replace(sheet, caption=" ".join(brief.caption.split()) or None)
+        if sheet.caption is not None:
+            sheet = replace(sheet, caption=" ".join(self._desk.plain(sheet.caption).split()) or None)
         counter = _Counter(count * len(request.seeds), self._audience.report)
 
         async def item(seed: int) -> tuple[int, ...]:
@@ -240,7 +245,8 @@ class _Counter:
 
 
 def _wants_codes(request: SongRequest) -> bool:
-    return request.kind == "song" and request.thinking and request.task == "text2music" and request.codes is None
+    has_codes = request.codes is not None
+    return request.kind == "song" and request.thinking and TASKS[request.task].lm is LmPart.CODES and not has_codes
 
 
 def _wants_format(request: SongRequest) -> bool:
@@ -254,6 +260,15 @@ def _is_sampled(request: SongRequest) -> bool:
 
 def _has_words(request: SongRequest) -> bool:
     return bool(request.caption.strip() or request.lyrics.strip())
+
+
+def _refused(request: SongRequest) -> Iterator[str]:
+    """What was asked of the LM for a task that uses none; the cot flags are defaults of every client."""
+    asked = {"thinking": request.thinking, "sample_query": bool(request.sample_query.strip()),
+             "sample_mode": request.sample_mode, "use_format": request.use_format == "need"}
+    for name, is_asked in asked.items():
+        if is_asked:
+            yield f"{name} was not used: {request.task} uses no LM"
 
 
 def _left_out(why: str) -> str:

@@ -14,7 +14,7 @@ CODES_PER_SECOND = 5
 # Field names, numbers, keys and line ends of a block come on top of its free lines; names of the longest take 40.
 _BLOCK_TOKENS = 128
 _FREE_LINES = ("caption", "genres")
-Ask = Callable[[Brief], tuple[Prompt, ...]]
+Ask = Callable[[Brief], Prompt]
 Values = tuple[tuple[str, str | None], ...]
 
 
@@ -37,18 +37,16 @@ class Desk:
         self.notes: list[str] = []
 
     def metadata(self, brief: Brief, form: Form) -> Script:
-        """The metadata of a song, guided."""
-        return self._written("metadata", brief, form, lambda b: (
-            prompts.metadata_prompt(b), prompts.metadata_negative(b, self._negative)))
+        """The metadata of a song. It is not guided: guidance cut captions short (upstream a188f4c, 2026-03-10)."""
+        return self._written("metadata", brief, form, prompts.metadata_prompt)
 
     def sample(self, query: str, instrumental: bool, form: Form) -> Script:
         """A whole song from a wish."""
-        return self._written("sample", Brief(query, ""), form, lambda b: (
-            prompts.sample_prompt(b.caption, instrumental),))
+        return self._written("sample", Brief(query, ""), form, lambda b: prompts.sample_prompt(b.caption, instrumental))
 
     def format(self, brief: Brief, form: Form) -> Script:
         """Caption and lyrics, reworked."""
-        return self._written("format", brief, form, lambda b: (prompts.format_prompt(b),))
+        return self._written("format", brief, form, prompts.format_prompt)
 
     def understand(self, codes: tuple[int, ...], form: Form) -> Script:
         """What codes sound like; codes past what fits are left out."""
@@ -62,8 +60,8 @@ class Desk:
         """The codes of one item, guided."""
         block = write_block(sheet)
         limit = self._lm.max_model_len - count - 1
-        prompt, negative = self._fit(brief, limit, lambda b: (
-            prompts.codes_prompt(b, block), prompts.codes_negative(b, self._negative)))
+        prompt = self._fit(brief, limit, lambda b: prompts.codes_prompt(b, block))
+        negative = self._fit_negative(limit)
         return Script("codes", seed, prompt, negative, count + 1, {"codes": count} if self._constrained else None)
 
     def plain(self, text: str) -> str:
@@ -72,8 +70,8 @@ class Desk:
 
     def _written(self, purpose: str, brief: Brief, form: Form, ask: Ask) -> Script:
         length = self._length(form)
-        prompt, *negative = self._fit(brief, self._lm.max_model_len - length, ask)
-        return Script(purpose, self._seed, prompt, negative[0] if negative else None, length, self._block(form))
+        prompt = self._fit(brief, self._lm.max_model_len - length, ask)
+        return Script(purpose, self._seed, prompt, None, length, self._block(form))
 
     def _length(self, form: Form) -> int:
         """Tokens that the block may take, and the text after it."""
@@ -88,21 +86,34 @@ class Desk:
             "caption_max": self._lm.caption_max, "then": "text" if form.text else "end", "text_max": self._lm.text_max,
         }}
 
-    def _fit(self, brief: Brief, limit: int, ask: Ask) -> list[str]:
-        """The prompts, with as much of the lyrics, then of the caption, as the LM has room for."""
+    def _fit(self, brief: Brief, limit: int, ask: Ask) -> str:
+        """The prompt, with as much of the lyrics, then of the caption, as the LM has room for."""
         before = brief
         while True:
-            rendered = [self._render(prompt) for prompt in ask(brief)]
-            excess = max(map(self._lm.tokenizer.count, rendered)) - limit
+            rendered = self._render(ask(brief))
+            excess = self._lm.tokenizer.count(rendered) - limit
             name = "lyrics" if brief.lyrics else "caption"
             if excess <= 0 or not getattr(brief, name):
                 break
             brief = replace(brief, **{name: self._lm.tokenizer.without_last(getattr(brief, name), excess)})
         for name in ("lyrics", "caption"):
             lost = len(getattr(before, name)) - len(getattr(brief, name))
-            if lost and (note := f"the LM saw the {name} without the last {lost} characters") not in self.notes:
-                self.notes.append(note)
+            if lost:
+                self._note(f"the LM saw the {name} without the last {lost} characters")
         return rendered
 
+    def _fit_negative(self, limit: int) -> str:
+        """The unconditional row, with as much of the negative prompt as the LM has room for."""
+        rendered = self._render(prompts.codes_negative(self._negative))
+        while (excess := self._lm.tokenizer.count(rendered) - limit) > 0 and self._negative:
+            self._negative = self._lm.tokenizer.without_last(self._negative, excess)
+            rendered = self._render(prompts.codes_negative(self._negative))
+            self._note("the LM saw the negative prompt without its end")
+        return rendered
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
     def _render(self, prompt: Prompt) -> str:
-        return self._lm.template.render(prompt.turns, prompt.answer)
+        return self._lm.template.render(prompt.turns, prompt.begun)

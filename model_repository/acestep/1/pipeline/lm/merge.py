@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from contract.tasks import TASKS, LmPart
+
 from ..request import SongRequest
 from .block import LANGUAGES, Sheet, read_key
 from .desk import Form
@@ -26,9 +28,8 @@ def given(request: SongRequest, source_seconds: float | None) -> Sheet:
 
 
 def wants_metadata(request: SongRequest, known: Sheet) -> bool:
-    """Whether a metadata call is worth making: four values are enough, and cover and repaint use no LM."""
-    complete = None not in (known.bpm, known.keyscale, known.timesignature, known.duration)
-    return request.use_cot_metas and not complete and request.task not in ("cover", "repaint")
+    """Whether a metadata call is worth making: four values are enough, and some tasks use no LM."""
+    return request.use_cot_metas and not _is_complete(known) and TASKS[request.task].lm is not LmPart.NOTHING
 
 
 def metadata_form(request: SongRequest, known: Sheet) -> Form:
@@ -36,6 +37,21 @@ def metadata_form(request: SongRequest, known: Sheet) -> Form:
     wanted = ["bpm", *(["caption"] if request.use_cot_caption else []), "duration", "keyscale",
               *(["language"] if request.use_cot_language or known.language else []), "timesignature"]
     return _form(wanted, known, text=False)
+
+
+def codes_sheet(known: Sheet, planned: Sheet, merged: SongRequest) -> Sheet:
+    """What the block says that an item's codes follow.
+
+    `known` is what was given before the metadata call, `planned` what that call said (nothing where there was none),
+    `merged` the song with both. As in training, the LM's caption and the language stand in the block, not in the user's
+    turn; with all four values given there was no call and neither stands anywhere (upstream 6d467e4, has_all_metas).
+    """
+    values = replace(given(merged, None), language=None)
+    if _is_complete(known):
+        return values
+    chosen = planned.language if merged.use_cot_language else None
+    return replace(values, caption=planned.caption if merged.use_cot_caption else None,
+                   language=known.language or chosen)
 
 
 def song_form(request: SongRequest, known: Sheet) -> Form:
@@ -65,6 +81,11 @@ def merge_sample(request: SongRequest, sheet: Sheet, duration_max: int) -> SongR
 def written(before: SongRequest, after: SongRequest) -> tuple[str, ...]:
     """Names of the metadata that a merge changed."""
     return tuple(name for name in _METADATA if getattr(before, name) != getattr(after, name))
+
+
+def _is_complete(known: Sheet) -> bool:
+    """Bpm, key, time signature and duration are all given."""
+    return None not in (known.bpm, known.keyscale, known.timesignature, known.duration)
 
 
 def _fill(request: SongRequest, sheet: Sheet) -> SongRequest:

@@ -1,7 +1,8 @@
-"""What the LM is asked, phase by phase (model facts C2 to C4)."""
+"""What the LM is asked, phase by phase; docs/lm.md has the prompts as a table, with their sources."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .block import EMPTY_BLOCK
 from .template import Turn
 
 NOTHING = "NO USER INPUT"
@@ -23,10 +24,10 @@ class Brief:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Turns of one row; with `answer` the LM's own turn is opened after them."""
+    """Turns of one row, after which the LM's own turn is opened; `begun` is the text that turn begins with."""
 
     turns: tuple[Turn, ...]
-    answer: bool
+    begun: str = ""
 
 
 def metadata_prompt(brief: Brief) -> Prompt:
@@ -34,23 +35,18 @@ def metadata_prompt(brief: Brief) -> Prompt:
     return _ask("generate", f"# Caption\n{brief.caption}\n\n# Lyric\n{brief.lyrics}\n")
 
 
-def metadata_negative(brief: Brief, negative: str) -> Prompt:
-    """The unconditional row of `metadata_prompt`: another caption, or none."""
-    if is_meaningful(negative):
-        return metadata_prompt(Brief(negative, brief.lyrics))
-    return _ask("generate", f"# Lyric\n{brief.lyrics}\n")
-
-
 def codes_prompt(brief: Brief, block: str) -> Prompt:
-    """Asks for the codes of a song whose metadata block is known; the block is a finished turn of the LM's."""
-    asked = metadata_prompt(brief)
-    return Prompt((*asked.turns, Turn("assistant", block)), answer=False)
+    """Asks for the codes of a song whose metadata block is known.
+
+    The LM was trained on codes that follow the block in the same turn, after an empty line; the turn stays open.
+    """
+    return replace(metadata_prompt(brief), begun=f"{block}\n\n")
 
 
-def codes_negative(brief: Brief, negative: str) -> Prompt:
-    """The unconditional row of `codes_prompt`: no metadata, and another caption if one is given."""
-    caption = negative if is_meaningful(negative) else brief.caption
-    return codes_prompt(Brief(caption, brief.lyrics), "<think>\n</think>")
+def codes_negative(negative: str) -> Prompt:
+    """The unconditional row of `codes_prompt`: the bare negative as the user's words, and an empty block."""
+    user = negative if is_meaningful(negative) else NOTHING
+    return replace(_ask("generate", user), begun=f"{EMPTY_BLOCK}\n\n")
 
 
 def sample_prompt(query: str, instrumental: bool) -> Prompt:
@@ -75,4 +71,4 @@ def is_meaningful(negative: str) -> bool:
 
 
 def _ask(mode: str, content: str) -> Prompt:
-    return Prompt((Turn("system", f"# Instruction\n{INSTRUCTIONS[mode]}\n\n"), Turn("user", content)), answer=True)
+    return Prompt((Turn("system", f"# Instruction\n{INSTRUCTIONS[mode]}\n\n"), Turn("user", content)))

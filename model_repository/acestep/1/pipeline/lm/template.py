@@ -26,10 +26,10 @@ class ChatTemplate:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         self._template = environment.from_string(source)
 
-    def render(self, turns: Sequence[Turn], answer: bool) -> str:
-        """The prompt; with `answer` it ends where the assistant's turn begins."""
+    def render(self, turns: Sequence[Turn], begun: str = "") -> str:
+        """The prompt: the turns, then the assistant's turn, left open after the text it begins with."""
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        return self._template.render(messages=messages, add_generation_prompt=answer)
+        return self._template.render(messages=messages, add_generation_prompt=True) + begun
 
 
 class LmTokenizer:
