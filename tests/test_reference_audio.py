@@ -36,6 +36,11 @@ def test_windows_are_the_reference_pipeline_s(samples):
     np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_loud_reference_is_clamped():
+    windows = timbre_windows(np.array([[4.0], [-3.0]], np.float32))
+    assert (windows == np.array([[1.0], [-1.0]])).all()
+
+
 def test_silence_is_no_reference():
     assert is_silent(np.zeros((2, 0), np.float32))
     assert is_silent(np.full((2, 10), 5e-7, np.float32))

@@ -1,7 +1,12 @@
 """Regions: where a source lies in its song, what is made anew, and what is kept bit by bit."""
 
+from fractions import Fraction
+from math import ceil, floor
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import SongError
 from pipeline.length import HOP
@@ -50,6 +55,54 @@ def test_tasks_without_a_region_take_the_whole_source():
 def test_regions_that_make_no_sense(start, end, line):
     with pytest.raises(SongError, match=line):
         plan_canvas(10 * SECOND, start, end, is_region=True)
+
+
+@given(st.integers(1, 600 * SECOND))
+def test_a_region_that_is_not_told_its_end_holds_every_frame_of_any_length(samples):
+    canvas = plan_canvas(samples, 0.0, None, is_region=True)
+    assert canvas.frames() == (0, ceil(Fraction(samples, HOP)))
+    assert canvas.is_whole
+
+
+@given(st.integers(1, 600 * SECOND), st.data())
+def test_the_borders_of_any_region_are_those_of_exact_arithmetic(samples, data):
+    """Seconds as a client sends them: the nearest float to a whole number of samples."""
+    begin = data.draw(st.integers(0, samples - 1))
+    end = data.draw(st.integers(begin + 1, samples))
+    canvas = plan_canvas(samples, begin / SECOND, end / SECOND, is_region=True)
+    assert (canvas.begin, canvas.end) == (begin, end)
+    frames = ceil(Fraction(samples, HOP))
+    last = frames if end == samples else max(floor(Fraction(begin, HOP)) + 1, floor(Fraction(end, HOP)))
+    assert canvas.frames() == (min(floor(Fraction(begin, HOP)), frames - 1), last)
+
+
+def test_no_border_on_the_frame_grid_is_moved_by_float_rounding():
+    """1.16 s are 29 frames, although 1.16 * 25 is 28.999999999999996; 925 of these borders were off by one."""
+    found = [plan_canvas(15_000 * HOP, k / 25, (k + 1) / 25, is_region=True).frames() for k in range(15_000)]
+    assert found == [(k, k + 1) for k in range(15_000)]
+
+
+def test_a_song_off_the_frame_grid_has_a_last_frame_that_upstream_drops():
+    """Decided: 10.013 s are 251 frames, the last of them made anew; upstream knows 250 (samples // 1920)."""
+    canvas = plan_canvas(480_624, 5.0, None, is_region=True)
+    assert 480_624 // HOP == 250
+    assert canvas.frames() == (125, 251)
+
+
+@pytest.mark.parametrize(("start", "end", "made"), [(0.0, None, range(80)), (1.0, 2.0, range(25, 50))])
+def test_what_only_fills_up_a_short_source_is_kept(start, end, made):
+    mask = region_mask(plan_canvas(80 * HOP, start, end, is_region=True))
+    assert mask.shape == (128, 64)
+    assert np.flatnonzero(mask[:, 63]).tolist() == list(made)
+
+
+def test_a_loud_source_is_clamped_where_it_is_placed_and_where_it_is_put_back():
+    loud = np.full((2, 10 * SECOND), 3.0, np.float32)
+    loud[1] = -2.0
+    canvas = plan_canvas(10 * SECOND, 4.0, 6.0, is_region=True)
+    assert (canvas.place(loud) == np.array([[1.0], [-1.0]])).all()
+    out = Splice(canvas, loud).apply(0, np.zeros((2, 10 * SECOND), np.float32))
+    assert (out[:, :SECOND] == np.array([[1.0], [-1.0]])).all()
 
 
 def test_outside_the_region_the_source_is_kept_bit_by_bit():

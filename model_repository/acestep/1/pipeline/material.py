@@ -28,9 +28,10 @@ class Uploads:
     reference: Floats | None = None
 
     def measure(self) -> Heard:
-        """What planning needs to know of them. Reads all of the reference: not for an event loop."""
+        """What planning needs to know of them. Reads all of their samples: not for an event loop."""
         return Heard(
             source=None if self.source is None else self.source.shape[1],
+            source_is_silent=self.source is not None and is_silent(self.source),
             has_reference=self.reference is not None,
             reference_is_silent=self.reference is not None and is_silent(self.reference),
         )
@@ -60,9 +61,13 @@ class Listener:
 
     async def listen(self, uploads: Uploads) -> None:
         """Encodes the uploads that the plan uses."""
-        if self._plan.canvas is not None and uploads.source is not None:
-            self._source = await self._encode(await asyncio.to_thread(self._plan.canvas.place, uploads.source))
-        if self._plan.uses_reference and uploads.reference is not None:
+        plan = self._plan
+        if plan.canvas is not None and plan.source_is_silent:
+            latents = silence(plan.dit.silence, plan.length.frames)
+            self._source = Posterior(latents, np.zeros_like(latents))
+        elif plan.canvas is not None and uploads.source is not None:
+            self._source = await self._encode(await asyncio.to_thread(plan.canvas.place, uploads.source))
+        if plan.uses_reference and uploads.reference is not None:
             self._reference = await self._encode(await asyncio.to_thread(timbre_windows, uploads.reference))
 
     async def timbre(self, seed: int) -> Floats:
@@ -83,6 +88,8 @@ class Listener:
         latents = self._fill(latents)
         if TASKS[plan.task].is_tokenized:
             return with_mask(await self._hints(await self._tokenize(latents)))
+        if not TASKS[plan.task].has_region:
+            return with_mask(latents)
         mask = region_mask(plan.canvas)
         if plan.task == "repaint":
             latents = np.where(mask > 0, silence(plan.dit.silence, plan.length.visible), latents)

@@ -24,6 +24,7 @@ class Heard:
     """What is known of the uploads while planning: samples of the source (None without one), and the reference."""
 
     source: int | None = None
+    source_is_silent: bool = False
     has_reference: bool = False
     reference_is_silent: bool = False
 
@@ -54,6 +55,7 @@ class SongPlan:
     seeds: tuple[int, ...]
     codes: tuple[tuple[int, ...], ...] | None
     canvas: Canvas | None
+    source_is_silent: bool
     uses_reference: bool
     notes: tuple[str, ...]
     wanted: frozenset[str]
@@ -92,6 +94,8 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
         notes.append(f"lyrics cut to the encoder's {dit.max_lyric_tokens} tokens ({lyrics.cut} dropped)")
     if heard.source is not None and canvas is None:
         notes.append("source audio was not used: " + ("audio codes win" if request.codes else f"{task} needs none"))
+    if canvas is not None and heard.source_is_silent:
+        notes.append("the source audio is silent")
     if heard.reference_is_silent:
         notes.append("reference audio was not used: it is silent")
     return SongPlan(
@@ -106,6 +110,7 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
         seeds=tuple(secrets.randbits(32) if seed == -1 else seed for seed in request.seeds),
         codes=request.codes,
         canvas=canvas,
+        source_is_silent=heard.source_is_silent,
         uses_reference=heard.has_reference and not heard.reference_is_silent,
         notes=tuple(notes),
         wanted=request.wanted,

@@ -9,23 +9,23 @@ from .length import HOP, LATENT_CHANNELS, SAMPLE_RATE, SongLength, length_of_sam
 from .models import Floats
 
 MAX_SECONDS = 600.0
-FRAMES_PER_SECOND = SAMPLE_RATE // HOP
 # The reference blends ten latent frames at the borders of a repainted region.
 FADE_SAMPLES = 10 * HOP
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A source of `source` samples, `left` samples into a song of `samples`; [begin, end) seconds are made anew.
+    """A source of `source` samples, `left` samples into a song of `samples`; samples [begin, end) are made anew.
 
-    Seconds count from the song's begin, so what lies before the source is part of them.
+    They count from the song's begin, so what lies before the source is part of them. Whole samples, because seconds
+    that are fractions of two would put a border that lies on a frame before or after it.
     """
 
     samples: int
     left: int
     source: int
-    begin: float
-    end: float
+    begin: int
+    end: int
 
     @property
     def length(self) -> SongLength:
@@ -34,18 +34,23 @@ class Canvas:
     @property
     def is_whole(self) -> bool:
         """Nothing of the source is kept."""
-        return self.begin <= 0 and round(self.end * SAMPLE_RATE) >= self.samples
+        return self.begin <= 0 and self.end >= self.samples
 
     def frames(self) -> tuple[int, int]:
-        """The latent frames [first, last) of the region: cut to whole frames, never empty."""
+        """The latent frames [first, last) of the region, never empty.
+
+        A border inside the song is that of the frame it lies in, as upstream; the song's end is that of its last frame,
+        which a song off the frame grid does not fill.
+        """
         frames = self.length.frames
-        first = max(0, min(int(self.begin * FRAMES_PER_SECOND), frames - 1))
-        return first, max(first + 1, min(int(self.end * FRAMES_PER_SECOND), frames))
+        first = min(self.begin // HOP, frames - 1)
+        last = frames if self.end >= self.samples else self.end // HOP
+        return first, max(first + 1, last)
 
     def place(self, source: Floats) -> Floats:
-        """The source [2, n] on the song's time line with silence around it, filled up to whole frames."""
+        """The source [2, n], clamped to ±1, on the song's time line: silence around it, filled up to whole frames."""
         canvas = np.zeros((2, self.length.frames * HOP), np.float32)
-        canvas[:, self.left : self.left + self.source] = source
+        np.clip(source, -1, 1, out=canvas[:, self.left : self.left + self.source])
         return canvas
 
 
@@ -70,16 +75,18 @@ def plan_canvas(source: int, start: float, end: float | None, is_region: bool) -
     samples = left + source + right
     if samples > MAX_SECONDS * SAMPLE_RATE:
         raise invalid("src_audio", f"makes a song of {samples / SAMPLE_RATE:g} seconds; {MAX_SECONDS:g} are allowed")
-    offset = left / SAMPLE_RATE
-    return Canvas(samples, left, source, max(0.0, start + offset), last + offset)
+    begin = max(0, round(start * SAMPLE_RATE) + left)
+    return Canvas(samples, left, source, begin, min(samples, round(last * SAMPLE_RATE) + left))
 
 
 def region_mask(canvas: Canvas) -> Floats:
-    """1 where frames are made anew, 0 where the source is kept: float32 [visible, 64]."""
-    mask = np.ones((canvas.length.visible, LATENT_CHANNELS), np.float32)
+    """1 in the frames of the region, 0 elsewhere: float32 [visible, 64].
+
+    The frames that only fill a short song up to what the DiT sees are 0 too: they are silence that is kept.
+    """
+    mask = np.zeros((canvas.length.visible, LATENT_CHANNELS), np.float32)
     first, last = canvas.frames()
-    mask[:first] = 0
-    mask[last : canvas.length.frames] = 0
+    mask[first:last] = 1
     return mask
 
 
@@ -88,7 +95,7 @@ class Splice:
 
     def __init__(self, canvas: Canvas, source: Floats) -> None:
         self._source = canvas.place(source)[:, : canvas.samples]
-        begin, end = round(canvas.begin * SAMPLE_RATE), min(round(canvas.end * SAMPLE_RATE), canvas.samples)
+        begin, end = canvas.begin, canvas.end
         self._weight = np.zeros(canvas.samples, np.float32)
         self._weight[begin:end] = 1
         fade = min(FADE_SAMPLES, (end - begin) // 2)

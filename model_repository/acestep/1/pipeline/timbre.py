@@ -12,12 +12,12 @@ SILENCE = 1e-6
 
 
 def is_silent(audio: Floats) -> bool:
-    """Nothing to take a timbre from; the reference ignores such audio too."""
-    return audio.shape[1] == 0 or float(np.abs(audio).max()) < SILENCE
+    """Every |x| is below 1e-6: what the models know of such audio is the silence latent, as upstream."""
+    return audio.shape[1] == 0 or max(float(audio.max()), -float(audio.min())) < SILENCE
 
 
 def timbre_windows(audio: Floats) -> Floats:
-    """30 s [2, 1440000] of a reference: ten seconds from its start, from one third on, and from its end.
+    """30 s [2, 1440000] of a reference, clamped to ±1: ten seconds from its start, from one third on, and from its end.
 
     Shorter references are repeated. The windows are fixed, so that a seed gives the same song again; upstream picks
     them at random.
@@ -25,4 +25,6 @@ def timbre_windows(audio: Floats) -> Floats:
     if audio.shape[1] < 3 * SEGMENT:
         audio = np.tile(audio, (1, math.ceil(3 * SEGMENT / audio.shape[1])))
     third = audio.shape[1] // 3
-    return np.concatenate([audio[:, :SEGMENT], audio[:, third : third + SEGMENT], audio[:, -SEGMENT:]], axis=1)
+    windows = (audio[:, :SEGMENT], audio[:, third : third + SEGMENT], audio[:, -SEGMENT:])
+    clamped: Floats = np.clip(np.concatenate(windows, axis=1), -1, 1)
+    return clamped
