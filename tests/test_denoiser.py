@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from pipeline.dcw import Dcw
 from pipeline.denoiser import Denoiser
 from pipeline.errors import NOT_READY, SongError
 from pipeline.guidance import Apg
@@ -194,3 +195,22 @@ async def test_a_velocity_of_the_wrong_shape_fails_its_song_instead_of_hanging_i
     denoiser = Denoiser(wrong, 10_000)
     with pytest.raises(ValueError, match="broadcast"):
         await asyncio.wait_for(denoiser.denoise(track(1)), 5)
+
+
+@pytest.mark.parametrize(("options", "evaluations"), [
+    ({"is_heun": True}, 6), ({"is_heun": True, "ends_plainly": True}, 5),
+    ({"norm_threshold": 0.5, "ema_factor": 0.2, "dcw": Dcw("double", 0.05, 0.02)}, 3),
+    ({"is_heun": True, "ema_factor": 0.3, "norm_threshold": 1.0, "dcw": Dcw("low", 0.1, 0.0)}, 6),
+], ids=["heun", "heun on turbo", "tamed and corrected", "all"])
+async def test_a_track_with_options_is_the_same_alone_and_among_others(options, evaluations):
+    """Every option looks at the track's own frames alone: at neither its neighbours' nor the padding of the call."""
+    dit = Dit()
+    alone = await Denoiser(dit, 10_000).denoise(track(1, 131, 20, (1.0, 0.6, 0.2), **options))
+    assert len(dit.calls) == evaluations
+    denoiser = Denoiser(Dit(), 10_000)
+    among, *_ = await asyncio.gather(
+        denoiser.denoise(track(1, 131, 20, (1.0, 0.6, 0.2), **options)),
+        denoiser.denoise(track(2, 256, 40)), denoiser.denoise(track(3, 190, 7, (0.9, 0.5, 0.3, 0.1), is_heun=True)))
+    np.testing.assert_array_equal(among, alone)
+    plain = await Denoiser(Dit(), 10_000).denoise(track(1, 131, 20, (1.0, 0.6, 0.2)))
+    assert np.abs(alone - plain).max() > 1e-3

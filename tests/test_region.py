@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SongError
 from pipeline.length import HOP
-from pipeline.region import Splice, plan_canvas, region_mask
+from pipeline.region import Splice, fade_inside, plan_canvas, region_mask
 
 SECOND = 48_000
+
+
+def spliced(canvas, source):
+    """The splice of this project's own cross-fade."""
+    return Splice(canvas, source, fade_inside(canvas))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_a_loud_source_is_clamped_where_it_is_placed_and_where_it_is_put_back():
     loud[1] = -2.0
     canvas = plan_canvas(10 * SECOND, 4.0, 6.0, is_region=True)
     assert (canvas.place(loud) == np.array([[1.0], [-1.0]])).all()
-    out = Splice(canvas, loud).apply(0, np.zeros((2, 10 * SECOND), np.float32))
+    out = spliced(canvas, loud).apply(0, np.zeros((2, 10 * SECOND), np.float32))
     assert (out[:, :SECOND] == np.array([[1.0], [-1.0]])).all()
 
 
@@ -109,7 +114,7 @@ def test_outside_the_region_the_source_is_kept_bit_by_bit():
     rng = np.random.default_rng(0)
     source = rng.uniform(-1, 1, (2, 10 * SECOND)).astype(np.float32)
     made = rng.uniform(-1, 1, (2, 10 * SECOND)).astype(np.float32)
-    splice = Splice(plan_canvas(10 * SECOND, 3.0, 7.0, is_region=True), source)
+    splice = spliced(plan_canvas(10 * SECOND, 3.0, 7.0, is_region=True), source)
     out = np.concatenate([splice.apply(i, made[:, i : i + 100_000]) for i in range(0, 480_000, 100_000)], axis=1)
     begin, end, fade = 3 * SECOND, 7 * SECOND, 10 * HOP
     np.testing.assert_array_equal(out[:, :begin], source[:, :begin])
@@ -125,7 +130,7 @@ def test_what_is_beyond_the_source_is_not_faded():
     source = np.zeros((2, 10 * SECOND), np.float32)
     canvas = plan_canvas(10 * SECOND, -2.0, 3.0, is_region=True)
     made = np.ones((2, canvas.samples), np.float32)
-    out = Splice(canvas, source).apply(0, made)
+    out = spliced(canvas, source).apply(0, made)
     assert (out[:, : 5 * SECOND - 10 * HOP] == 1).all()
     assert (out[:, 5 * SECOND :] == 0).all()
     assert 0 < out[0, 5 * SECOND - 5 * HOP] < 1
@@ -134,7 +139,7 @@ def test_what_is_beyond_the_source_is_not_faded():
 def test_a_region_shorter_than_its_fades_still_joins():
     source = np.zeros((2, 10 * SECOND), np.float32)
     canvas = plan_canvas(10 * SECOND, 4.0, 4.1, is_region=True)
-    out = Splice(canvas, source).apply(0, np.ones((2, canvas.samples), np.float32))
+    out = spliced(canvas, source).apply(0, np.ones((2, canvas.samples), np.float32))
     assert (out[:, : 4 * SECOND] == 0).all()
     assert (out[:, 4 * SECOND + 4_800 :] == 0).all()
     assert out[:, 4 * SECOND : 4 * SECOND + 4_800].max() > 0.9

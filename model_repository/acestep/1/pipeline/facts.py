@@ -24,6 +24,7 @@ class Dit:
 
     name: str
     is_turbo: bool
+    is_lego_sft: bool
     aliases: tuple[str, ...]
     tasks: tuple[str, ...]
     max_steps: int
@@ -75,6 +76,7 @@ def _load_dit(folder: Path) -> Dit:
     return Dit(
         name=facts["name"],
         is_turbo=facts["is_turbo"],
+        is_lego_sft=facts["is_lego_sft"],
         aliases=tuple(facts["aliases"]),
         tasks=tuple(facts["tasks"]),
         max_steps=facts["steps"]["max"],

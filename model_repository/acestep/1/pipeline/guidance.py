@@ -45,6 +45,11 @@ class Apg:
         return guided
 
 
+def guide_plainly(cond: Floats, null: Floats, scale: float) -> Floats:
+    """Classifier-free guidance as first published (Ho and Salimans, 2022): u + scale·(c − u)."""
+    return null + np.float32(scale) * (cond - null)
+
+
 def guide_by_angle(x: Floats, cond: Floats, null: Floats, t: float, scale: float) -> Floats:
     """Angle-based dynamic guidance: turns the predicted data of each frame away from the unconditional one.
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 SAMPLE_RATE = 48_000
 HOP = 1_920
 LATENT_CHANNELS = 64
-DEFAULT_SECONDS = 30.0
 # The shortest sequence the DiT was trained on (model facts D6).
 MIN_DIT_FRAMES = 128
 # DiT calls are padded to a multiple of this, alone or among others: vector units then sum every song's rows in the

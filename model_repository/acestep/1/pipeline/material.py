@@ -78,14 +78,28 @@ class Listener:
 
     async def context(self, item: int) -> Floats:
         """Context latents [visible, 128] of an item: what it follows, and which frames are made anew."""
+        context = await self._own_context(item)
+        if self._plan.mask_value is not None:
+            context[:, LATENT_CHANNELS:] = self._plan.mask_value
+        return context
+
+    async def raw(self, item: int) -> Floats:
+        """What an item follows as latents [visible, 64]: the source's for its seed, else those of its codes."""
         plan = self._plan
         if plan.codes is not None:
-            return with_mask(await self._hints(np.array(plan.codes[min(item, len(plan.codes) - 1)], np.int64)))
+            return await self._hints(np.array(plan.codes[min(item, len(plan.codes) - 1)], np.int64))
+        assert self._source is not None
+        return self._fill(await asyncio.to_thread(self._source.draw, plan.seeds[item], "vae"))
+
+    async def _own_context(self, item: int) -> Floats:
+        """The context with the task's own mask."""
+        plan = self._plan
+        if plan.codes is not None:
+            return with_mask(await self.raw(item))
         if self._source is None:
             return context_of_silence(plan.dit.silence, plan.length)
         assert plan.canvas is not None
-        latents = await asyncio.to_thread(self._source.draw, plan.seeds[item], "vae")
-        latents = self._fill(latents)
+        latents = await self.raw(item)
         if TASKS[plan.task].is_tokenized:
             return with_mask(await self._hints(await self._tokenize(latents)))
         if not TASKS[plan.task].has_region:

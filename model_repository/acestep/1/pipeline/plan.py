@@ -1,21 +1,25 @@
 """From a request to what will be done: every decision about a song is taken here, before any model runs."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contract.tasks import TASKS
 
+from .dcw import Dcw
 from .errors import FAULT, SongError, invalid
 from .facts import Dit, Served
-from .length import DEFAULT_SECONDS, SAMPLE_RATE, SongLength, song_length
-from .prompts import Metadata, caption_prompt, instruction_for, lyric_prompt, sung_lyrics
+from .length import SAMPLE_RATE, SongLength, song_length
+from .prompts import Metadata, caption_prompt, instruction_for, lyric_prompt, stem_caption, sung_lyrics
 from .region import MAX_SECONDS, Canvas, plan_canvas
+from .repaint import Keeping
 from .request import SongRequest
 from .schedule import custom_schedule, shifted, turbo_schedule
 from .tokens import PromptTokenizer, TokenIds
 from .track import Course, Guidance
 
 CODES_PER_SECOND = 5
+# Of `chunk_mask_mode`: 2 tells the DiT that it may decide itself (upstream eae40da), 1 that it makes all of it anew.
+MASK_VALUES = {"explicit": None, "auto": 2.0, "ones": 1.0}
 DEFAULT_LANGUAGE = "en"
 
 
@@ -41,7 +45,10 @@ class Later:
 class SongPlan:
     """One song, decided: which DiT, which texts, how long, how sampled, one seed for each item.
 
-    `canvas` places a source that is used; `keeps_level` says that the audio's level is the source's.
+    `start` is the t at which a song begins that is made out of its source, None where it begins with noise alone.
+    `mask_value` stands in every frame of the context's mask, None where the task's own mask does. `keeping` is how a
+    region's surroundings are kept, None for this project's own way. `latent_scale` (factor, offset) is applied to the
+    finished latents. `canvas` places a source that is used; `keeps_level` says that the audio's level is the source's.
     """
 
     dit: Dit
@@ -51,7 +58,11 @@ class SongPlan:
     lyrics: TokenIds
     later: Later | None
     length: SongLength
+    start: float | None
     course: Course
+    mask_value: float | None
+    keeping: Keeping | None
+    latent_scale: tuple[float, float]
     seeds: tuple[int, ...]
     codes: tuple[tuple[int, ...], ...] | None
     canvas: Canvas | None
@@ -62,7 +73,14 @@ class SongPlan:
 
     @property
     def keeps_level(self) -> bool:
-        return self.task == "repaint"
+        return self.task == "repaint" or self.splices
+
+    @property
+    def splices(self) -> bool:
+        """Samples of the source are put back around the region."""
+        if self.canvas is None or self.canvas.is_whole or not TASKS[self.task].has_region:
+            return False
+        return self.task == "repaint" if self.keeping is None else self.keeping.is_spliced
 
 
 def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, heard: Heard = Heard()) -> SongPlan:
@@ -83,7 +101,9 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
     )
     prompt = _prompt(task, request, metadata, dit, tokenizer)
     lyrics = tokenizer.encode(lyric_prompt(metadata), dit.max_lyric_tokens)
-    course = Course(_schedule(request, dit), request.infer_method, _guidance(request, dit))
+    start, course = _course(request, dit, task)
+    if request.sampler_mode == "heun" and not course.is_heun:
+        notes.append("sampler_mode heun was not used: sde takes Euler's steps")
     later = None
     if TASKS[task].ends_source and request.cover_strength < 1:
         begin = int(len(course.schedule) * request.cover_strength)
@@ -106,7 +126,11 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
         lyrics=lyrics,
         later=later,
         length=song_length(duration) if canvas is None else canvas.length,
+        start=start,
         course=course,
+        mask_value=MASK_VALUES[request.chunk_mask_mode],
+        keeping=_keeping(request, task),
+        latent_scale=(request.latent_rescale, request.latent_shift),
         seeds=tuple(secrets.randbits(32) if seed == -1 else seed for seed in request.seeds),
         codes=request.codes,
         canvas=canvas,
@@ -148,7 +172,7 @@ def _duration(request: SongRequest, canvas: Canvas | None) -> tuple[float, list[
         if seconds > MAX_SECONDS:
             raise invalid("codes", f"must be at most {MAX_SECONDS * CODES_PER_SECOND:g} codes")
         return seconds, []
-    return DEFAULT_SECONDS, [f"no duration given: {DEFAULT_SECONDS:g} seconds"]
+    return request.fallback_duration, [f"no duration given: {request.fallback_duration:g} seconds"]
 
 
 def _prompt(
@@ -157,7 +181,32 @@ def _prompt(
     # The later, source-free part of a cover has the plain instruction, whatever the caller's own says.
     is_later = task == "text2music" and (request.task != "text2music" or request.codes is not None)
     instruction = instruction_for(task, "" if is_later else request.instruction, request.tracks)
+    if dit.is_lego_sft and not is_later:
+        is_mask_given = request.chunk_mask_mode == "explicit"
+        caption = stem_caption(metadata, request.global_caption, instruction, is_mask_given)
+        metadata = replace(metadata, caption=caption)
     return tokenizer.encode(caption_prompt(instruction, metadata), dit.max_prompt_tokens)
+
+
+def _course(request: SongRequest, dit: Dit, task: str) -> tuple[float | None, Course]:
+    """Where the song begins, see SongPlan, and its course from there."""
+    schedule = _schedule(request, dit)
+    start = None
+    if request.cover_noise_strength > 0 and task in ("cover", "cover-nofsq") and request.task == task:
+        start = min(schedule, key=lambda t: abs(t - (1 - request.cover_noise_strength)))
+        schedule = schedule[schedule.index(start) :]
+    dcw = Dcw(request.dcw_mode, request.dcw_scaler, request.dcw_high_scaler) if request.dcw_enabled else None
+    return start, Course(
+        schedule, request.infer_method, _guidance(request, dit),
+        is_heun=request.sampler_mode == "heun" and request.infer_method == "ode",
+        norm_threshold=request.velocity_norm_threshold, ema_factor=request.velocity_ema_factor, dcw=dcw,
+        ends_plainly=dit.is_turbo)
+
+
+def _keeping(request: SongRequest, task: str) -> Keeping | None:
+    if request.repaint_mode is None or not TASKS[task].has_region:
+        return None
+    return Keeping.of(request.repaint_mode, request.repaint_strength)
 
 
 def _schedule(request: SongRequest, dit: Dit) -> tuple[float, ...]:

@@ -62,6 +62,17 @@ def caption_prompt(instruction: str, metadata: Metadata) -> str:
     return f"# Instruction\n{instruction}\n\n# Caption\n{caption}\n\n# Metas\n{metas}<|endoftext|>\n"
 
 
+def stem_caption(metadata: Metadata, song_caption: str, instruction: str, is_mask_given: bool) -> str:
+    """The caption as models are trained on it that make the stems of a song (upstream's is_lego_sft, 6d467e4).
+
+    `song_caption` is about the whole song, the metadata's about the stem; an instruction for a segment has the latter
+    alone. `is_mask_given`: the mask says which frames are made anew.
+    """
+    lines = [] if "a segment" in instruction.lower() else [f"Global: {song_caption}"]
+    lines += [f"Local: {bare_caption(metadata.caption)}", f"Mask Control: {str(is_mask_given).lower()}"]
+    return "\n".join(lines)
+
+
 def lyric_prompt(metadata: Metadata) -> str:
     """The lyric branch's prompt; the lyrics go in verbatim."""
     return f"# Languages\n{metadata.vocal_language}\n\n# Lyric\n{metadata.lyrics}<|endoftext|>"

@@ -90,20 +90,41 @@ def region_mask(canvas: Canvas) -> Floats:
     return mask
 
 
-class Splice:
-    """Puts the source back outside a repainted region: bit by bit outside, cross-faded inside its borders."""
+def fade_inside(canvas: Canvas) -> Floats:
+    """The weight of this project's own cross-fade: the source is kept bit by bit outside the region, faded inside."""
+    begin, end = canvas.begin, canvas.end
+    weight = np.zeros(canvas.samples, np.float32)
+    weight[begin:end] = 1
+    fade = min(FADE_SAMPLES, (end - begin) // 2)
+    ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(fade, 1))).astype(np.float32)
+    if begin > canvas.left:
+        weight[begin : begin + fade] = ramp
+    if end < canvas.left + canvas.source:
+        weight[end - fade : end] = ramp[::-1]
+    return weight
 
-    def __init__(self, canvas: Canvas, source: Floats) -> None:
+
+def fade_outside(canvas: Canvas, width: int) -> Floats:
+    """The weight of upstream's splice: linear over `width` samples outside the region."""
+    return ramps(canvas.samples, canvas.begin, canvas.end, width)
+
+
+def ramps(length: int, first: int, last: int, width: int) -> Floats:
+    """1 in [first, last), falling in equal parts to 0 over `width` on either side: float32 [length]."""
+    weight = np.zeros(length, np.float32)
+    weight[first:last] = 1
+    before, after = min(width, first), min(width, length - last)
+    weight[first - before : first] = np.linspace(0, 1, before + 2, dtype=np.float32)[1:-1]
+    weight[last : last + after] = np.linspace(1, 0, after + 2, dtype=np.float32)[1:-1]
+    return weight
+
+
+class Splice:
+    """Puts the source back outside a region; `weight` float32 [samples] is 1 where nothing of it is kept."""
+
+    def __init__(self, canvas: Canvas, source: Floats, weight: Floats) -> None:
         self._source = canvas.place(source)[:, : canvas.samples]
-        begin, end = canvas.begin, canvas.end
-        self._weight = np.zeros(canvas.samples, np.float32)
-        self._weight[begin:end] = 1
-        fade = min(FADE_SAMPLES, (end - begin) // 2)
-        ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(fade, 1))).astype(np.float32)
-        if begin > canvas.left:
-            self._weight[begin : begin + fade] = ramp
-        if end < canvas.left + canvas.source:
-            self._weight[end - fade : end] = ramp[::-1]
+        self._weight = weight
 
     def apply(self, offset: int, pcm: Floats) -> Floats:
         """The samples [2, n] at `offset` of the song, the source's where nothing was made anew."""

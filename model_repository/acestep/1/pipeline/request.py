@@ -39,6 +39,16 @@ class SongRequest:
     shift: float
     timesteps: tuple[float, ...] | None
     infer_method: str
+    sampler_mode: str
+    velocity_norm_threshold: float
+    velocity_ema_factor: float
+    dcw_enabled: bool
+    dcw_mode: str
+    dcw_scaler: float
+    dcw_high_scaler: float
+    dcw_wavelet: str
+    latent_shift: float
+    latent_rescale: float
     guidance_scale: float
     use_adg: bool
     cfg_interval: tuple[float, float]
@@ -47,6 +57,12 @@ class SongRequest:
     repaint_start: float
     repaint_end: float | None
     cover_strength: float
+    cover_noise_strength: float
+    repaint_mode: str | None
+    repaint_strength: float
+    chunk_mask_mode: str
+    global_caption: str
+    fallback_duration: float
     thinking: bool
     sample_query: str
     sample_mode: bool

@@ -18,8 +18,10 @@ from .material import Listener, Uploads, silence
 from .models import Condition, Floats, Models
 from .noise import draw_normal
 from .plan import SongPlan, plan_song
-from .region import Splice
+from .region import Splice, fade_inside, fade_outside
+from .repaint import Kept
 from .request import SongRequest
+from .sampler import mix
 from .tokens import PromptTokenizer
 from .track import Stage, Track
 
@@ -131,8 +133,11 @@ async def _condition(plan: SongPlan, studio: Studio, caller: Caller, listener: L
         if not tracks or plan.canvas is not None or plan.codes is not None:
             context = await listener.context(item)
         noise = await asyncio.to_thread(draw_normal, seed, "latents", (plan.length.visible, LATENT_CHANNELS))
+        begin = noise if plan.start is None else mix(noise, await listener.raw(item), plan.start)
+        kept = await _kept(plan, listener, item, noise)
         stages = _stages(plan, texts, context)
-        tracks.append(Track(seed, noise, stages, plan.course, lambda step, item=item: on_step(item, step)))  # type: ignore[misc]
+        tracks.append(Track(
+            seed, begin, stages, plan.course, lambda step, item=item: on_step(item, step), kept))  # type: ignore[misc]
         caller.check()
         caller.report(Progress("condition", item + 1, len(plan.seeds)))
     return tracks
@@ -155,22 +160,42 @@ def _stages(plan: SongPlan, texts: list[Condition], context: Floats) -> tuple[St
     return (first, Stage(plan.later.begin, texts[1], free))
 
 
+async def _kept(plan: SongPlan, listener: Listener, item: int, noise: Floats) -> Kept | None:
+    """What an item puts back of its source while it is made; None in this project's own way."""
+    if plan.keeping is None or plan.canvas is None:
+        return None
+    steps = round(plan.keeping.injected * len(plan.course.schedule))
+    return Kept(await listener.raw(item), noise, *plan.canvas.frames(), steps, plan.keeping.blend_frames)
+
+
 async def _denoise(plan: SongPlan, studio: Studio, tracks: list[Track]) -> list[Floats]:
     """The finished latents of every item, float32 [frames, 64]."""
     denoiser = studio.denoisers[plan.dit.name]
     running = [asyncio.create_task(denoiser.denoise(track)) for track in tracks]
     try:
-        return [latents[: plan.length.frames] for latents in await asyncio.gather(*running)]
+        finished = [latents[: plan.length.frames] for latents in await asyncio.gather(*running)]
+        return finished if plan.latent_scale == (1.0, 0.0) else [_rescaled(latents, plan) for latents in finished]
     finally:
         for task in running:
             task.cancel()
 
 
+def _rescaled(latents: Floats, plan: SongPlan) -> Floats:
+    factor, offset = plan.latent_scale
+    return latents * np.float32(factor) + np.float32(offset)
+
+
 async def _splice(plan: SongPlan, uploads: Uploads) -> Splice | None:
-    """What puts the source back around a repainted region; None where nothing of it is kept."""
-    if plan.task != "repaint" or plan.canvas is None or plan.canvas.is_whole or uploads.source is None:
+    """What puts the source back around a region; None where nothing of it is kept."""
+    canvas, source, keeping = plan.canvas, uploads.source, plan.keeping
+    if not plan.splices or canvas is None or source is None:
         return None
-    return await asyncio.to_thread(Splice, plan.canvas, uploads.source)
+
+    def build() -> Splice:
+        weight = fade_inside(canvas) if keeping is None else fade_outside(canvas, keeping.fade_samples)
+        return Splice(canvas, source, weight)
+
+    return await asyncio.to_thread(build)
 
 
 async def _decode(

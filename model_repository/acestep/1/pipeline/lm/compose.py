@@ -10,7 +10,6 @@ from contract.tasks import TASKS, LmPart
 
 from ..errors import INVALID, NOT_READY, SongError, invalid
 from ..events import LmUse, Planning, Progress
-from ..length import DEFAULT_SECONDS
 from ..prompts import INSTRUMENTAL_LYRICS, sung_lyrics
 from ..request import SongRequest
 from .block import Sheet, count_codes, read_block, read_codes
@@ -181,8 +180,8 @@ class _Composer:
         """The request with its length decided, because codes are counted by it."""
         if request.duration is not None:
             return request
-        self._notes.append(f"no duration given: {DEFAULT_SECONDS:g} seconds")
-        return replace(request, duration=DEFAULT_SECONDS)
+        self._notes.append(f"no duration given: {request.fallback_duration:g} seconds")
+        return replace(request, duration=request.fallback_duration)
 
     async def _write_codes(self, request: SongRequest, brief: Brief, sheet: Sheet) -> SongRequest:
         """The codes of every item, all at once, asked for in the user's words and with `sheet` as the block."""
