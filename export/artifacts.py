@@ -18,6 +18,7 @@ _LOADING = (
     "checkpoint.py",
     "module_configs.py",
     "oobleck.py",
+    "timbre_token.py",
     "upstream_keys.py",
     "weights.py",
     "shards.py",

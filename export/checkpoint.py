@@ -17,7 +17,7 @@ from diffusers.pipelines.ace_step.modeling_ace_step import (
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
-from . import module_configs, oobleck
+from . import module_configs, oobleck, timbre_token
 from .errors import ExportError
 from .layout import SILENCE, VAE_WEIGHTS, Checkpoints, DitConfig, read_config
 from .upstream_keys import check, check_names, split
@@ -95,9 +95,12 @@ def load_dit(config: DitConfig) -> dict[str, Any]:
 
 
 def meta_modules(config: DitConfig) -> dict[str, Any]:
-    """diffusers' modules for this config, without storage."""
+    """diffusers' modules for this config, without storage; an XL model's timbre encoder is our `TokenTimbreEncoder`."""
     with torch.device("meta"):
-        return {name: make(**arguments(config)) for name, (make, arguments) in _MODULES.items()}
+        modules = {name: make(**arguments(config)) for name, (make, arguments) in _MODULES.items()}
+        if config.prepends_timbre_token:
+            timbre_token.prepend(modules["condition_encoder"])
+    return modules
 
 
 def parameter_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:

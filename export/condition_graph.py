@@ -18,11 +18,13 @@ REFERENCE = torch.export.Dim("reference_frames", min=1, max=4096)
 class PackedCondition(nn.Module):
     """diffusers' AceStepConditionEncoder for exactly one reference per song.
 
-    Sorting by mask becomes counting: a position's place is the number of valid ones before it.
+    Sorting by mask becomes counting: a position's place is the number of valid ones before it. prepends_token: the
+    timbre encoder reads its learned token before the reference's frames, as in upstream's XL models.
     """
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Any, prepends_token: bool) -> None:
         super().__init__()
+        self.prepends_token = prepends_token
         self.source = encoder
         self.lyrics = EncoderStack(encoder.lyric_encoder)
         self.timbre = EncoderStack(encoder.timbre_encoder)
@@ -38,10 +40,18 @@ class PackedCondition(nn.Module):
         text = self.source.text_projector(text_hidden_states)
         lyrics = self.lyrics(lyric_hidden_states, lyric_mask[:, None, None, :])
         everywhere = torch.ones(1, 1, 1, 1, dtype=torch.bool)
-        timbre = self.timbre(refer_latents, everywhere)[:, :1]
+        timbre = self.timbre.layers(self._heard(refer_latents), everywhere)[:, :1]
         sequence = torch.cat([lyrics, timbre, text], dim=1)
         mask = torch.cat([lyric_mask, torch.ones_like(lyric_mask[:, :1]), text_mask], dim=1)
         return _valid_first(sequence, mask)
+
+    def _heard(self, refer_latents: torch.Tensor) -> torch.Tensor:
+        """Returns what the timbre encoder's layers read, [B, R or 1 + R, H]; the timbre is at position 0."""
+        encoder = self.source.timbre_encoder
+        frames: torch.Tensor = encoder.embed_tokens(refer_latents)
+        if not self.prepends_token:
+            return frames
+        return torch.cat([encoder.special_token.expand(frames.shape[0], -1, -1), frames], dim=1)
 
 
 def _valid_first(sequence: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,7 +69,7 @@ def graph(parts: Parts) -> Graph:
     """Hidden states of text [B, Lt, D] and lyrics [B, Ll, D], reference latents [B, R, 64] -> [B, Lt+Ll+1, H]."""
     text, lyrics = {0: BATCH, 1: TEXT}, {0: BATCH, 1: LYRICS}
     return Graph(
-        module=PackedCondition(parts.condition_encoder).eval(),
+        module=PackedCondition(parts.condition_encoder, parts.config.prepends_timbre_token).eval(),
         example=_inputs(parts, [(7, 5), (4, 9)], reference=20, pad=2),
         outputs=("encoder_hidden_states", "encoder_mask"),
         axes={

@@ -58,9 +58,26 @@ class DitConfig:
         return bool(self.values.get("tiny", False))
 
     @property
-    def is_lego_sft(self) -> bool:
-        """True for upstream's model fine-tuned on stems, whose lego prompts have a form of their own."""
-        return bool(self.values.get("is_lego_sft", False))
+    def prepends_timbre_token(self) -> bool:
+        """True where the timbre encoder reads its learned token before the reference's frames: upstream's XL models.
+
+        The tensors cannot tell: the other models carry the token too and leave it unused. What decides is the code that
+        config.json names for the model, or without that an encoder of another width than the DiT's.
+        """
+        code = self._model_code
+        if code is not None:
+            return "_xl_" in code
+        return self.condition_width != int(self.required("hidden_size"))
+
+    @property
+    def _model_code(self) -> str | None:
+        """Name of the Python module that holds the model's class, from `auto_map`, where transformers looks for it."""
+        auto_map = self.values.get("auto_map")
+        named = auto_map.get("AutoModel") if isinstance(auto_map, dict) else None
+        if not isinstance(named, str):
+            return None
+        # "module.Class", or "owner/repository--module.Class" where the code lies in another repository
+        return named.rpartition("--")[2].rpartition(".")[0] or None
 
     @property
     def condition_width(self) -> int:

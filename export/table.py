@@ -18,8 +18,10 @@ and reads what the export measured. Each graph ran in ONNX Runtime on the CPU, i
 the expected values come from the modules of diffusers and transformers with the same weights. An error is the largest
 deviation of any output, in units of that output's largest value. Padding is not compared: a song among others is
 expected to be as if alone. Codes must be equal, but for those within 1e-4 of a level of a rounding border, where
-PyTorch's own rounding errors decide. The export refuses a graph with an error above 1e-5, of the embedded checkpoint
-and of any other, and writes the same numbers into the `manifest.json` beside each model.
+PyTorch's own rounding errors decide. The condition of an XL model is compared with diffusers' encoder and a timbre
+encoder of ours in it, which reads a learned token before the reference as upstream's XL code does (diffusers' own
+leaves it out). The export refuses a graph with an error above 1e-5, of the embedded checkpoint and of any other, and
+writes the same numbers into the `manifest.json` beside each model.
 
 {versions}; opset {opset}.
 

@@ -168,7 +168,7 @@ def test_a_chunk_with_ten_frames_around_it_is_the_whole_there(overlap):
 
 
 UNUSED = {
-    "condition_encoder": {"timbre_encoder.special_token", "null_condition_emb"},  # upstream never prepends the first
+    "condition_encoder": {"timbre_encoder.special_token", "null_condition_emb"},  # only XL models read the first
 }
 MODULES = (
     "transformer", "condition_encoder", "audio_tokenizer", "audio_token_detokenizer", "vae.encoder", "vae.decoder",

@@ -1,5 +1,6 @@
 """`python -m export`: a repository that a stock Triton understands, nothing done twice, errors of one line."""
 
+import ast
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from safetensors.numpy import load_file
 from tritonclient.grpc import model_config_pb2
 
-from export import artifacts, build
+from export import artifacts, build, digests
 from export.build import Request
 from export.language_model import LanguageModel
 from export.layout import Checkpoints
@@ -230,6 +231,7 @@ def test_a_change_in_the_pipeline_exports_no_graph_again(copies):
     ("file", "expected"),
     [
         (f"{exported.TURBO}/model.safetensors", {f"{exported.TURBO}-{kind}" for kind in artifacts.PER_DIT}),
+        (f"{exported.TURBO}/config.json", {f"{exported.TURBO}-{kind}" for kind in artifacts.PER_DIT}),
         (f"{exported.BASE}/silence_latent.pt", {f"{exported.BASE}-{kind}" for kind in artifacts.PER_DIT}),
         ("vae/diffusion_pytorch_model.safetensors", {"vae_encoder", "vae_decoder"}),
         ("Qwen3-Embedding-0.6B/model.safetensors", {"text_encoder", "lyric_embedding"}),
@@ -244,6 +246,20 @@ def test_a_changed_checkpoint_file_renews_what_it_is_in(copies, file, expected):
     after, others = state(copies)
     assert after != before
     assert changed(graphs, others) == expected
+
+
+# What these say is in the digests by other ways, or is no part of a graph.
+NOT_IN_GRAPHS = {"artifacts.py", "digests.py", "errors.py"}
+
+
+@pytest.mark.parametrize("kind", artifacts._RECIPES)
+def test_a_change_in_any_module_that_a_graph_is_made_with_renews_it(kind):
+    recipe = set(artifacts._RECIPES[kind])
+    for file in recipe:
+        for node in ast.walk(ast.parse((digests.PACKAGE / file).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                modules = [node.module] if node.module else [name.name for name in node.names]
+                assert {f"{module}.py" for module in modules} <= recipe | NOT_IN_GRAPHS
 
 
 def test_a_moved_build_folder_is_assembled_anew_for_its_lm_alone(copies, tmp_path):
