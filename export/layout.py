@@ -80,6 +80,11 @@ class DitConfig:
         return named.rpartition("--")[2].rpartition(".")[0] or None
 
     @property
+    def is_lego_sft(self) -> bool:
+        """True for upstream's model fine-tuned on stems, whose lego prompts have a form of their own."""
+        return bool(self.values.get("is_lego_sft", False))
+
+    @property
     def condition_width(self) -> int:
         """Width of the condition encoder's output; XL models give it a name of its own."""
         return int(self.values.get("encoder_hidden_size") or self.required("hidden_size"))

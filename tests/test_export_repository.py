@@ -16,8 +16,9 @@ from tritonclient.grpc import model_config_pb2
 
 from export import artifacts, build, digests
 from export.build import Request
+from export.facts import facts
 from export.language_model import LanguageModel
-from export.layout import Checkpoints
+from export.layout import Checkpoints, DitConfig
 from export.lm_engines import LmEngines
 from export.repository import Repository
 from tests import exported
@@ -139,12 +140,19 @@ def test_facts_of_both_models(repository):
     assert base["shift"] == {"default": 3.0, "min": 1, "max": 5}
     assert turbo["tasks"] == ["text2music", "cover", "repaint"]
     assert base["tasks"] == [*turbo["tasks"], "lego", "extract", "complete"]
-    for facts in (turbo, base):
-        assert facts["tiny"]
-        assert facts["audio_is_noise"]
-        assert all(len(digest) == 64 for digest in facts["digests"].values())
+    for one in (turbo, base):
+        assert one["tiny"]
+        assert one["audio_is_noise"]
+        assert one["is_lego_sft"] is False
+        assert all(len(digest) == 64 for digest in one["digests"].values())
     assert turbo["digests"]["dit"] != base["digests"]["dit"]
     assert turbo["digests"]["vae_decoder"] == base["digests"]["vae_decoder"]
+
+
+@pytest.mark.parametrize(("said", "expected"), [({}, False), ({"is_lego_sft": True}, True)])
+def test_facts_say_whether_a_model_was_tuned_on_stems(said, expected):
+    config = DitConfig(Path("model"), {"hidden_size": 64, **said})
+    assert facts(config, "model", (), "fp32", {})["is_lego_sft"] is expected
 
 
 def test_constants_and_tokenizer_lie_beside_the_pipeline(repository):
