@@ -21,7 +21,7 @@ class Task:
 
     `follows_codes`: audio codes may stand in for its source. `is_tokenized`: the DiT follows the source's codes instead
     of its latents. `has_region`: part of the source may be kept. `ends_source`: with a cover strength below 1 the last
-    steps follow no source.
+    steps follow no source. `starts_at_source`: its noise may begin as a mixture with the source.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Task:
     is_tokenized: bool = False
     has_region: bool = False
     ends_source: bool = True
+    starts_at_source: bool = False
     base_only: bool = False
 
 
@@ -40,8 +41,8 @@ TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         Task("text2music", LmPart.CODES, needs_source=False, follows_codes=True, ends_source=False),
-        Task("cover", LmPart.NOTHING, follows_codes=True, is_tokenized=True),
-        Task("cover-nofsq", LmPart.NOTHING),
+        Task("cover", LmPart.NOTHING, follows_codes=True, is_tokenized=True, starts_at_source=True),
+        Task("cover-nofsq", LmPart.NOTHING, starts_at_source=True),
         Task("repaint", LmPart.NOTHING, has_region=True, ends_source=False),
         Task("lego", LmPart.METADATA, has_region=True, base_only=True),
         Task("extract", LmPart.NOTHING, base_only=True),

@@ -192,7 +192,7 @@ def _course(request: SongRequest, dit: Dit, task: str) -> tuple[float | None, Co
     """Where the song begins, see SongPlan, and its course from there."""
     schedule = _schedule(request, dit)
     start = None
-    if request.cover_noise_strength > 0 and task in ("cover", "cover-nofsq") and request.task == task:
+    if request.cover_noise_strength > 0 and TASKS[task].starts_at_source:
         start = min(schedule, key=lambda t: abs(t - (1 - request.cover_noise_strength)))
         schedule = schedule[schedule.index(start) :]
     dcw = Dcw(request.dcw_mode, request.dcw_scaler, request.dcw_high_scaler) if request.dcw_enabled else None
