@@ -40,7 +40,7 @@ WORDS := PROMPT LYRICS DURATION FORMAT SEED MODEL_NAME OUT CHECKPOINTS MODEL MOD
 $(foreach word,$(WORDS),$(if $(filter-out undefined,$(origin $(word))),$(eval override export $(word) := $$(value $(word)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install link run song export tools test test-slow lint bench bench-lm docs clean
+.PHONY: help setup install link run song export tools test test-slow lint bench bench-lm docs parity clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -127,6 +127,12 @@ docs: $(READY) ## writes the generated tables in docs/
 	@$(PY) -m frontend.openapi docs/api.md > build/docs/api.md
 	@$(PY) -m export.table > build/docs/graphs.md
 	@mv build/docs/*.md docs/
+
+# The page is written whole or not at all; a case that is further off than 1e-5 fails the command.
+parity: $(READY) ## docs/parity.md: songs of the pipeline against those of the two oracles
+	@mkdir -p build/docs
+	@PYTHONPATH=model_repository/acestep/1 $(PY) -m bench.parity > build/docs/parity.md
+	@mv build/docs/parity.md docs/
 
 clean: ## everything that was built and the tools' caches; not the environment, the jobs and the songs
 	@if $(PY) -c '' 2>/dev/null; then $(PY) -m embedded idle; fi
