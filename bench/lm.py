@@ -23,6 +23,7 @@ from frontend.catalogue import ENGINES
 from tests.lm_client import VOICE
 
 IN_FLIGHT = (1, 4, 16)
+ROUNDS = 8
 MAX_MODEL_LEN = 4096
 KV_GIB = "3"  # of the 0.6B shape's 112 KiB a token: 16 guided songs, and a pair of the longest there may be
 
@@ -55,6 +56,7 @@ def main() -> None:
     """Serves one engine after the other, measures, prints Markdown."""
     parser = argparse.ArgumentParser(prog="python -m bench.lm", description=__doc__)
     parser.add_argument("--size", choices=[*SIZES, "both"], default="both")
+    parser.add_argument("--metadata", action="store_true", help="metadata instead of codes: guided and unguided")
     parser.add_argument("--codes", type=int, help="codes per song, instead of each size's own number")
     arguments = parser.parse_args()
     os.environ["LM_CPU_KV_GIB"] = KV_GIB
@@ -62,7 +64,10 @@ def main() -> None:
     print(f"{datetime.date.today()}, {hardware()}, `{command}`")
     for name, size in SIZES.items():
         if arguments.size in (name, "both"):
-            measure(size, arguments.codes or size.codes)
+            if arguments.metadata:
+                measure_metadata(size)
+            else:
+                measure(size, arguments.codes or size.codes)
 
 
 def measure(size: Size, codes: int) -> None:
@@ -82,6 +87,29 @@ def measure(size: Size, codes: int) -> None:
     report(size, codes, flights, notes)
 
 
+def measure_metadata(size: Size) -> None:
+    """Metadata on vLLM, guided and unguided, taking turns."""
+    size.write(size.folder)
+    with serve("vllm", size.folder, size.dtype, MAX_MODEL_LEN) as served:
+        writer = SongWriter(size.folder)
+        for guided in (True, False):
+            fly(served, [writer.ask_metadata(guided)])
+        print(f"\n{size.title}, {size.dtype}: metadata, {ROUNDS} rounds taking turns, tokens/s, median (min to max)\n")
+        print("| songs in flight | unguided, one row | guided, two rows | ratio of each round, median |")
+        print("| --- | --- | --- | --- |")
+        for count in IN_FLIGHT[:2]:
+            rates: dict[bool, list[float]] = {False: [], True: []}
+            for _ in range(ROUNDS):
+                for guided, rate in rates.items():
+                    rate.append(fly(served, [writer.ask_metadata(guided) for _ in range(count)]).rate)
+            ratios = [plain / guided for plain, guided in zip(rates[False], rates[True], strict=True)]
+            print(f"| {count} | {_spread(rates[False])} | {_spread(rates[True])} | {statistics.median(ratios):.2f} |")
+
+
+def _spread(rates: list[float]) -> str:
+    return f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})"
+
+
 def report(size: Size, codes: int, flights: dict[str, list[Flight]], notes: list[str]) -> None:
     conditional, unconditional = SongWriter(size.folder).prompt_tokens()
     print(f"\n{size.title}, {size.dtype}: {codes} codes per song after prompts of {conditional} and {unconditional} "
@@ -91,7 +119,7 @@ def report(size: Size, codes: int, flights: dict[str, list[Flight]], notes: list
     for engine, measured in flights.items():
         for flight, plain in zip(measured, flights["pt"], strict=True):
             first = statistics.median(song.first for song in flight.songs)
-            print(f"| {engine} | {len(flight.songs)} | {flight.codes} | {flight.seconds:.1f} | {flight.rate:.1f} "
+            print(f"| {engine} | {len(flight.songs)} | {flight.tokens} | {flight.seconds:.1f} | {flight.rate:.1f} "
                   f"| {first:.2f} | {flight.rate / plain.rate:.1f} |")
     print("\n" + "; ".join(notes))
 

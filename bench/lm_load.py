@@ -24,11 +24,11 @@ LYRICS = "[Verse]\nwalking home beneath the morning light\n[Chorus]\nthe river s
 
 @dataclass(frozen=True)
 class Song:
-    """When a song's codes came, in seconds after it was sent."""
+    """When a song's tokens came, in seconds after it was sent."""
 
     first: float
     last: float
-    codes: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Flight:
     seconds: float
 
     @property
-    def codes(self) -> int:
-        return sum(song.codes for song in self.songs)
+    def tokens(self) -> int:
+        return sum(song.tokens for song in self.songs)
 
     @property
     def rate(self) -> float:
-        """Guided codes per second, from sending to the end, prompts included."""
-        return self.codes / self.seconds
+        """Tokens per second, from sending to the end, prompts included."""
+        return self.tokens / self.seconds
 
 
 class SongWriter:
@@ -69,6 +69,18 @@ class SongWriter:
             prompt=self._render(prompts.codes_prompt(brief, block)),
             negative=self._render(prompts.codes_negative(prompts.NOTHING)),
             constraint={"codes": codes}, max_tokens=codes + 1, voice=VOICE, seed=self._number, cfg_scale=CFG_SCALE,
+        )
+
+    def ask_metadata(self, guided: bool) -> Ask:
+        """The next song's metadata; guided as the pipeline did it before, or not."""
+        self._number += 1
+        brief = Brief(f"number {self._number}, a calm acoustic guitar ballad with soft piano", LYRICS)
+        fields = [[name, None] for name in ("bpm", "caption", "duration", "keyscale", "language", "timesignature")]
+        block = {"fields": fields, "duration_max": 600, "caption_max": 64, "then": "end", "text_max": 64}
+        negative = self._render(prompts.metadata_prompt(Brief("", LYRICS))) if guided else None
+        return Ask(
+            prompt=self._render(prompts.metadata_prompt(brief)), negative=negative, constraint={"block": block},
+            max_tokens=256, voice=VOICE, seed=self._number, purpose="metadata", cfg_scale=CFG_SCALE,
         )
 
     def prompt_tokens(self) -> tuple[int, int]:
@@ -95,19 +107,21 @@ def fly(served: Served, asks: list[Ask]) -> Flight:
 async def _write(client: InferenceServerClient, model: str, ask: Ask) -> Song:
     begin = time.perf_counter()
     rows = ask.rows(uuid.uuid4().hex)
-    conditional, _ = await asyncio.gather(*(_row(client, model, prompt, spec, ask) for prompt, spec in rows))
-    text, times = conditional
-    codes = len(CODE.findall(text))
-    assert codes == ask.max_tokens - 1, f"{codes} codes instead of {ask.max_tokens - 1}"
-    return Song(times[0] - begin, times[-1] - begin, codes)
+    written = await asyncio.gather(*(_row(client, model, prompt, spec, ask) for prompt, spec in rows))
+    text, times, tokens = written[0]
+    if ask.purpose == "codes":
+        tokens = len(CODE.findall(text))
+        assert tokens == ask.max_tokens - 1, f"{tokens} codes instead of {ask.max_tokens - 1}"
+    return Song(times[0] - begin, times[-1] - begin, tokens)
 
 
 async def _row(
     client: InferenceServerClient, model: str, prompt: str, spec: Mapping[str, Any], ask: Ask
-) -> tuple[str, list[float]]:
-    """A row's text, and when each piece of it came."""
-    text, times = "", []
+) -> tuple[str, list[float], int]:
+    """A row's text, when each piece of it came, and its tokens."""
+    text, times, tokens = "", [], 0
     async for piece in stream(client, model, prompt, spec, ask.max_tokens):
         text += piece["text_output"]
         times.append(time.perf_counter())
-    return text, times
+        tokens += piece["num_output_tokens"]
+    return text, times, tokens

@@ -8,6 +8,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import contract
+
 from . import facts
 from .artifacts import NULL_CONDITION_FILE, PER_DIT, SHARED, SILENCE_FILE, Artifact
 from .cache import Cache, link_or_copy
@@ -17,6 +19,7 @@ from .layout import Checkpoints, read_config
 from .lm_engines import LmEngines
 
 _RECIPE = ("repository.py", "facts.py", "layout.py", "artifacts.py", "lm_engines.py", "language_model.py")
+_CONTRACT = Path(contract.__file__).parent
 _KINDS = {"config.pbtxt": "KIND_GPU", "configs/cpu.pbtxt": "KIND_CPU"}
 _BATCHING = {"KIND_GPU": "max_batch_size: 8\ndynamic_batching { }", "KIND_CPU": "max_batch_size: 1"}
 _PIPELINE = "acestep"
@@ -49,6 +52,7 @@ class Repository:
             stamps([*configs, tokenizer, self.checkpoints.vae / "config.json"]),
             contents(tree(self.sources), self.sources),
             sources(_RECIPE),
+            contents(tree(_CONTRACT), _CONTRACT),  # facts and the pipeline say what it says
             # the LM's engines are told their checkpoint's absolute path: a build folder that was moved is another one
             None if self.lm is None else [*self.lm.state(), str(self.place.resolve())],
         )

@@ -14,6 +14,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from safetensors.numpy import load_file
 from tritonclient.grpc import model_config_pb2
 
+import contract
 from export import artifacts, build, digests
 from export.build import Request
 from export.facts import facts
@@ -254,6 +255,17 @@ def test_a_changed_checkpoint_file_renews_what_it_is_in(copies, file, expected):
     after, others = state(copies)
     assert after != before
     assert changed(graphs, others) == expected
+
+
+def test_a_change_in_the_contract_assembles_anew_and_exports_no_graph_again(copies, tmp_path, monkeypatch):
+    before, graphs = state(copies)
+    copy = shutil.copytree(Path(contract.__file__).parent, tmp_path / "contract")
+    monkeypatch.setattr("export.repository._CONTRACT", copy)
+    assert state(copies) == (before, graphs)
+    (copy / "tasks.py").write_text("TASKS = {}\n")
+    after, others = state(copies)
+    assert after != before
+    assert changed(graphs, others) == set()
 
 
 # What these say is in the digests by other ways, or is no part of a graph.

@@ -180,7 +180,6 @@ OPTIONS: dict[str, Case] = {
     "cover noise on a base": Case(BASE, {"task": "cover", "steps": 6, "guidance_scale": 4.0,
                                          "cover_noise_strength": 0.3}, source=10.0),
     "cover noise, silent source": replace(_with(_COVER, cover_noise_strength=0.4), is_silent=True),
-    "cover noise without a source": _song(cover_noise_strength=0.4, steps=8),
     "cover noise, codes": _song(codes=[CODES], cover_noise_strength=0.4, steps=8),
     "cover noise, a cover of codes": _song(task="cover", codes=[CODES], cover_noise_strength=0.4, steps=8),
     "cover-nofsq": _with(_COVER, task="cover-nofsq"),
