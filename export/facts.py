@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contract.tasks import tasks_of
+
 from .layout import DitConfig
 
 # While the embedded checkpoint is served, the documents' model names mean its turbo model.
 EMBEDDED_ALIASES = ("acestep-v15-turbo", "acestep-v15-turbo-shift3")
 
-_TASKS = ("text2music", "cover", "repaint")
-_BASE_TASKS = ("lego", "extract", "complete")
 MAX_PROMPT_TOKENS = 256
 MAX_LYRIC_TOKENS = 2048
 # The decoder's receptive field is 8.34 frames on either side, whatever its width: it follows from strides and kernels.
@@ -28,7 +28,7 @@ def facts(config: DitConfig, name: str, aliases: Sequence[str], precision: str, 
         "is_turbo": turbo,
         "tiny": config.is_tiny,
         "aliases": list(aliases),
-        "tasks": [*_TASKS, *([] if turbo else _BASE_TASKS)],
+        "tasks": list(tasks_of(turbo)),
         "steps": {"min": 1, "max": 20, "default": 8} if turbo else {"min": 1, "max": 200, "default": 32},
         "shift": {"default": 3.0, "choices": [1, 2, 3]} if turbo else {"default": 3.0, "min": 1, "max": 5},
         "precision": precision,
