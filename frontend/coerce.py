@@ -149,6 +149,14 @@ def choice(*allowed: str) -> Reader:
     return read
 
 
+@takes(type="string", enum=["haar"])
+def wavelet(value: object) -> str:
+    """The one basis that is built; other names are those of upstream's library."""
+    if not isinstance(value, str) or value.strip().lower() != "haar":
+        raise ValueError("must be haar; only haar is built")
+    return "haar"
+
+
 @takes(description="10 to 600; 0 and less: the server chooses", anyOf=[
     {"type": "number", "minimum": 10, "maximum": 600}, {"type": "number", "maximum": 0},
 ])

@@ -14,6 +14,7 @@ from typing import Literal, Self, TypeAlias
 from .audio.keep import abandoned, delete
 from .audio.spool import sweep
 from .catalogue import ENGINES, SHARED_TRITON_MODELS, Catalogue, engines_of
+from .defaults import chosen
 from .errors import RequestError
 from .jobs.job import Job, Once, Work
 from .jobs.measured import MeasuredJobStore
@@ -53,6 +54,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.defaults = chosen(settings.upstream_defaults)
         self.songs = SongClient(settings.triton_url)
         self.folders = Folders(spool=settings.state / "spool", audio=settings.state / "audio")
         self.uploads = Uploads(settings.state / "uploads")

@@ -73,7 +73,15 @@ FIELDS = [  # field, value, name in the pipeline's request, what stands there
     ("guidance_scale", 3, "guidance_scale", 3.0), ("inference_steps", 4, "steps", 4), ("shift", 2, "shift", 2.0),
     ("infer_method", "sde", "infer_method", "sde"), ("timesteps", "0.9,0.5", "timesteps", [0.9, 0.5]),
     ("timesteps", [0.9, 0.5, 0], "timesteps", [0.9, 0.5, 0.0]), ("use_adg", True, "use_adg", True),
-    ("instruction", "play", "instruction", "play"),
+    ("instruction", "play", "instruction", "play"), ("sampler_mode", "heun", "sampler_mode", "heun"),
+    ("velocity_norm_threshold", "2", "velocity_norm_threshold", 2.0),
+    ("velocity_ema_factor", 0.1, "velocity_ema_factor", 0.1), ("dcw_enabled", True, "dcw_enabled", True),
+    ("dcw_mode", "low", "dcw_mode", "low"), ("dcw_scaler", 0.1, "dcw_scaler", 0.1),
+    ("dcw_high_scaler", 0.1, "dcw_high_scaler", 0.1), ("dcw_wavelet", "haar", "dcw_wavelet", "haar"),
+    ("latent_shift", -1, "latent_shift", -1.0), ("latent_rescale", 0.5, "latent_rescale", 0.5),
+    ("repaint_mode", "balanced", "repaint_mode", "balanced"), ("repaint_strength", 1, "repaint_strength", 1.0),
+    ("chunk_mask_mode", "auto", "chunk_mask_mode", "auto"),
+    ("cover_noise_strength", 0.5, "cover_noise_strength", 0.5), ("global_caption", "slow", "global_caption", "slow"),
 ]
 
 
@@ -154,7 +162,8 @@ def test_text_beside_a_source_is_the_prompt(task):
 
 def test_audio_codes_and_tracks():
     codes = "<|audio_code_5|>" * 50
-    assert song(audio_code_string=codes, thinking=True)["codes"] == [[5] * 50]
+    for name in ("audio_code_string", "audio_codes", "audioCodes"):
+        assert song(**{name: codes}, thinking=True)["codes"] == [[5] * 50]
     assert song(task_type="lego", uploads=SOURCE, model="tiny-base", track_name="drums")["tracks"] == ["drums"]
 
 

@@ -65,6 +65,10 @@ def test_defaults_are_the_documents():
         "duration": None, "instruction": "", "seeds": [7, 7], "steps": None, "shift": 3.0, "timesteps": None,
         "infer_method": "ode", "guidance_scale": 7.0, "use_adg": False, "cfg_interval": [0.0, 1.0], "codes": None,
         "tracks": [], "repaint_start": 0.0, "repaint_end": None, "cover_strength": 1.0, "return": [],
+        "sampler_mode": "euler", "velocity_norm_threshold": 0.0, "velocity_ema_factor": 0.0, "dcw_enabled": False,
+        "dcw_mode": "double", "dcw_scaler": 0.05, "dcw_high_scaler": 0.02, "dcw_wavelet": "haar", "latent_shift": 0.0,
+        "latent_rescale": 1.0, "repaint_mode": None, "repaint_strength": 0.5, "cover_noise_strength": 0.0,
+        "chunk_mask_mode": "explicit", "global_caption": "", "fallback_duration": 30.0,
         "thinking": False, "sample_query": "", "sample_mode": False, "use_format": "off",
         "use_cot_metas": True, "use_cot_caption": True, "use_cot_language": True, "constrained_decoding": True,
         "lm_engine": None, "lm_temperature": 0.85, "lm_cfg_scale": 2.5, "lm_top_k": 0, "lm_top_p": 0.9,
@@ -81,6 +85,11 @@ def test_defaults_are_the_documents():
     {"task_type": "repaint", "repainting_start": -590, "repainting_end": 10, "infer_method": "sde", "use_adg": True},
     {"task_type": "complete", "model": "tiny-base", "track_classes": "drums, Backing Vocals", "guidance_scale": 30},
     {"thinking": True, "audio_code_string": ["<|audio_code_0|>", "<|audio_code_63999|>"], "audio_cover_strength": 0},
+    {"sampler_mode": "heun", "velocity_norm_threshold": 10, "velocity_ema_factor": 1, "dcw_enabled": True,
+     "dcw_mode": "pix", "dcw_scaler": 1, "dcw_high_scaler": 1, "dcw_wavelet": "haar", "latent_shift": -10,
+     "latent_rescale": 10, "global_caption": "g" * 2000, "chunk_mask_mode": "auto"},
+    {"task_type": "cover-nofsq", "cover_noise_strength": 1, "repaint_mode": "aggressive", "repaint_strength": 0,
+     "repaint_latent_crossfade_frames": 10**6, "repaint_wav_crossfade_sec": 3.5, "latent_rescale": 0.1},
 ])
 @pytest.mark.parametrize("catalogue", [BOTH, WITH_LM], ids=["without an LM", "with one"])
 def test_every_request_meets_the_pipelines_schema_with_every_field(body, catalogue):
@@ -110,7 +119,16 @@ CANONICAL = {  # field: (value sent, key of the canonical request, value there)
     "task_type": ("Cover", "task", "cover"), "use_adg": ("yes", "use_adg", True),
     "audio_cover_strength": ("0.25", "cover_strength", 0.25), "track_name": ("Vocals", "tracks", ["vocals"]),
     "track_classes": (["drums", "bass"], "tracks", ["drums", "bass"]),
-    "instruction": ("Do it.", "instruction", "Do it."),
+    "instruction": ("Do it.", "instruction", "Do it."), "sampler_mode": ("HEUN", "sampler_mode", "heun"),
+    "velocity_norm_threshold": ("2", "velocity_norm_threshold", 2.0),
+    "velocity_ema_factor": (0.1, "velocity_ema_factor", 0.1), "dcw_enabled": ("on", "dcw_enabled", True),
+    "dcw_mode": ("Low", "dcw_mode", "low"), "dcw_scaler": ("0.5", "dcw_scaler", 0.5),
+    "dcw_high_scaler": (1, "dcw_high_scaler", 1.0), "dcw_wavelet": ("Haar", "dcw_wavelet", "haar"),
+    "latent_shift": ("-1.5", "latent_shift", -1.5), "latent_rescale": (0.5, "latent_rescale", 0.5),
+    "repaint_mode": ("Balanced", "repaint_mode", "balanced"), "repaint_strength": ("0.25", "repaint_strength", 0.25),
+    "chunk_mask_mode": ("AUTO", "chunk_mask_mode", "auto"),
+    "cover_noise_strength": ("0.75", "cover_noise_strength", 0.75),
+    "global_caption": ("a slow song", "global_caption", "a slow song"),
 }
 
 
@@ -224,6 +242,16 @@ EDGES: list[tuple[str, list[Any], list[Any], str]] = [  # name, good values, bad
     ("audio_cover_strength", [0, 1], [-0.1, 7.0], "must be between 0 and 1"),
     ("repainting_start", [-600, 0, 5], [-601], "must be at least -600"),
     ("repainting_end", [-1, 10], [-2], "must be at least -1"),
+    ("velocity_norm_threshold", [0, 10], [-0.1, 10.1], "must be between 0 and 10"),
+    ("velocity_ema_factor", [0, 1], [-0.1, 1.1], "must be between 0 and 1"),
+    ("dcw_scaler", [0, 1], [-0.1, 1.1], "must be between 0 and 1"),
+    ("dcw_high_scaler", [0, 1], [-0.1, 1.1], "must be between 0 and 1"),
+    ("latent_shift", [-10, 10], [-10.1, 10.1], "must be between -10 and 10"),
+    ("latent_rescale", [0.1, 10], [0, 0.09, 10.1], "must be between 0.1 and 10"),
+    ("repaint_strength", [0, 1], [-0.1, 1.1], "must be between 0 and 1"),
+    ("cover_noise_strength", [0, 1], [-0.1, 1.1], "must be between 0 and 1"),
+    ("repaint_latent_crossfade_frames", [0, 10], [-1], "must be at least 0"),
+    ("repaint_wav_crossfade_sec", [0, 2.5], [-0.1], "must be at least 0"),
 ]
 
 
@@ -259,6 +287,13 @@ def test_huge_numbers_are_refused_not_fatal():
     ({"audio_format": "../../x"}, "audio_format: must be one of mp3, wav, flac"),
     ({"infer_method": "euler"}, "infer_method: must be one of ode, sde"),
     ({"lm_backend": "onnx"}, "lm_backend: must be one of vllm, pt"),
+    ({"samplerMode": "rk4"}, "samplerMode: must be one of euler, heun"),
+    ({"dcw_mode": "all"}, "dcw_mode: must be one of low, high, double, pix"),
+    ({"dcw_wavelet": "db4"}, "dcw_wavelet: must be haar; only haar is built"),
+    ({"metas": {"dcwWavelet": 4}}, "dcwWavelet: must be haar; only haar is built"),
+    ({"repaint_mode": "gentle"}, "repaint_mode: must be one of conservative, balanced, aggressive"),
+    ({"chunk_mask_mode": "ones"}, "chunk_mask_mode: must be one of explicit, auto"),
+    ({"global_caption": "g" * 2001}, "global_caption: must have at most 2000 characters"),
     ({"task_type": "remix"}, f"task_type: must be one of {', '.join(TASKS)}"),
     ({"model": "gpt"}, "model: must be one of tiny-turbo, tiny-base"),
     ({"inference_steps": 21}, "inference_steps: must be between 1 and 20 on tiny-turbo"),

@@ -15,6 +15,12 @@ PLAIN: dict[str, dict[str, Any]] = {
     "cover": {"model": TURBO, "caption": "bells", "seeds": [4], "steps": 4, "task": "cover", "src_audio": SOURCE},
     "repaint": {"model": TURBO, "caption": "bells", "seeds": [4], "steps": 4, "task": "repaint", "src_audio": SOURCE,
                 "repaint_start": 2.0, "repaint_end": 4.0},
+    "dcw": {"model": TURBO, "caption": "bells", "duration": 10, "seeds": [4], "steps": 4, "dcw_enabled": True},
+    "low": {"model": TURBO, "caption": "bells", "duration": 10, "seeds": [4], "steps": 4, "dcw_enabled": True,
+            "dcw_mode": "low"},
+    "sde": {"model": TURBO, "caption": "bells", "duration": 10, "seeds": [4], "steps": 4, "infer_method": "sde"},
+    "balanced": {"model": TURBO, "caption": "bells", "seeds": [4], "steps": 4, "task": "repaint", "src_audio": SOURCE,
+                 "repaint_start": 2.0, "repaint_end": 4.0, "repaint_mode": "balanced"},
     **{task: {"model": BASE, "caption": "bells", "seeds": [4], "steps": 2, "task": task, "src_audio": SOURCE,
               "tracks": ["drums"]} for task in ("lego", "extract", "complete")},
 }
@@ -31,6 +37,15 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("repaint", {"repaint_start": 2.5}), ("repaint", {"repaint_end": 3.5}),
     (TURBO, {"model": BASE}), ("lego", {"tracks": ["vocals"]}), ("extract", {"tracks": ["vocals"]}),
     ("complete", {"tracks": ["drums", "bass"]}),
+    (TURBO, {"sampler_mode": "heun"}), (BASE, {"sampler_mode": "heun"}),
+    (TURBO, {"velocity_norm_threshold": 0.5}), (TURBO, {"velocity_ema_factor": 0.3}),
+    (TURBO, {"dcw_enabled": True}), (BASE, {"dcw_enabled": True}), ("dcw", {"dcw_mode": "low"}),
+    ("dcw", {"dcw_mode": "high"}), ("dcw", {"dcw_mode": "pix"}), ("dcw", {"dcw_scaler": 0.2}),
+    ("dcw", {"dcw_high_scaler": 0.2}), (TURBO, {"latent_shift": 0.3}), (TURBO, {"latent_rescale": 0.8}),
+    (TURBO, {"chunk_mask_mode": "auto"}), ("repaint", {"chunk_mask_mode": "ones"}),
+    ("cover", {"cover_noise_strength": 0.5}), ("repaint", {"repaint_mode": "conservative"}),
+    ("repaint", {"repaint_mode": "balanced"}), ("repaint", {"repaint_mode": "aggressive"}),
+    ("lego", {"repaint_mode": "balanced"}), ("balanced", {"repaint_strength": 1.0}),
 ]
 NOTHING = [
     (TURBO, {"guidance_scale": 15.0}), (TURBO, {"use_adg": True}), (TURBO, {"cfg_interval": [0.3, 0.4]}),
@@ -39,6 +54,11 @@ NOTHING = [
     (TURBO, {"reference_audio": np.zeros((2, 48_000), np.float32)}),
     (BASE, {"cfg_interval": [0.0, 1.0]}),
     ("cover", {"cover_strength": 1.0}), ("cover", {"repaint_start": 1.0}), ("repaint", {"cover_strength": 0.1}),
+    (TURBO, {"dcw_mode": "low", "dcw_scaler": 0.5, "dcw_high_scaler": 0.5}), (TURBO, {"dcw_wavelet": "haar"}),
+    (TURBO, {"repaint_mode": "balanced", "repaint_strength": 1.0}), (TURBO, {"cover_noise_strength": 0.5}),
+    (TURBO, {"chunk_mask_mode": "ones"}), (TURBO, {"global_caption": "a slow song"}),
+    (TURBO, {"fallback_duration": 120.0}), ("low", {"dcw_high_scaler": 0.9}), ("sde", {"sampler_mode": "heun"}),
+    ("repaint", {"repaint_strength": 1.0}),
 ]
 
 
@@ -64,6 +84,12 @@ async def test_it_changes_the_song(stack, plain, base, change):
 @pytest.mark.parametrize(("base", "change"), NOTHING, ids=name)
 async def test_it_leaves_the_bytes_alone(stack, plain, base, change):
     assert (await sing(stack.triton_grpc, **PLAIN[base] | change)).audio().tobytes() == plain[base].tobytes()
+
+
+async def test_without_a_length_from_anyone_a_song_has_the_fallbacks(stack):
+    asked = {name: value for name, value in PLAIN[TURBO].items() if name != "duration"} | {"steps": 1}
+    assert (await sing(stack.triton_grpc, **asked, fallback_duration=12.0)).audio().shape == (2, 12 * 48_000)
+    assert (await sing(stack.triton_grpc, **asked)).audio().shape == (2, 30 * 48_000)
 
 
 async def test_own_timesteps_win_over_steps_and_shift(stack):

@@ -19,7 +19,11 @@ SHARED = (
     "sample_mode", "seed", "task_type", "repainting_start", "repainting_end", "audio_cover_strength", "guidance_scale",
     "audio_code_string", "inference_steps", "shift", "infer_method", "timesteps", "use_adg", "cfg_interval_start",
     "cfg_interval_end", "instruction", "track_name", "track_classes", "lm_cfg_scale", "lm_negative_prompt",
-    "lm_repetition_penalty", "lm_model_path", "lm_backend", "constrained_decoding",
+    "lm_repetition_penalty", "lm_model_path", "lm_backend", "constrained_decoding", "sampler_mode",
+    "velocity_norm_threshold", "velocity_ema_factor", "dcw_enabled", "dcw_mode", "dcw_scaler", "dcw_high_scaler",
+    "dcw_wavelet", "latent_shift", "latent_rescale", "repaint_mode", "repaint_strength",
+    "repaint_latent_crossfade_frames", "repaint_wav_crossfade_sec", "chunk_mask_mode", "cover_noise_strength",
+    "global_caption",
 )
 _BY_NAME = {entry.name: entry for entry in NATIVE}
 

@@ -9,6 +9,7 @@ from typing import Any
 from contract.tasks import TASKS, LmPart
 from frontend import coerce, musicality
 from frontend.catalogue import Catalogue
+from frontend.defaults import OURS, Defaults
 from frontend.errors import RequestError
 from frontend.fields import Fields
 from frontend.jobs.job import Upload, Work
@@ -43,7 +44,8 @@ def read_wish(fields: Fields, text: str) -> Wish:
 
 
 def chat_work(
-    fields: Fields, wish: Wish, uploads: Mapping[str, Upload], catalogue: Catalogue, draw: Draw = draw_seed
+    fields: Fields, wish: Wish, uploads: Mapping[str, Upload], catalogue: Catalogue, draw: Draw = draw_seed,
+    defaults: Defaults = OURS,
 ) -> Work:
     """The work that fields, message and its audio ask for. Errors: RequestError 400 naming what cannot be served."""
     said = wish.prompt or wish.lyrics or wish.query
@@ -57,7 +59,7 @@ def chat_work(
         raise RequestError(400, f"messages: natural language {NEEDS_LM}; use <prompt> and <lyrics> tags")
     if TASKS[task].needs_source and "src_audio" not in uploads and not codes:
         raise RequestError(400, f"messages: {task} needs the song that it follows, as input_audio")
-    work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw)
+    work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw, defaults)
     # The default asks for a better text where an LM is there: a song is never refused or held up for want of one.
     improves = fields["use_format"] and TASKS[task].lm is not LmPart.NOTHING
     own = {

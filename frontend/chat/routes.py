@@ -52,7 +52,7 @@ def _chat(services: Services, tether: Tether) -> Blueprint:
             fields, message = read(body.values), deciding_message(body.values.get("messages"))
             await name_audio(message.audio, fields["task_type"], body, intake)
             wish = read_wish(fields, message.text)
-            work = chat_work(fields, wish, await intake.measure(), catalogue)
+            work = chat_work(fields, wish, await intake.measure(), catalogue, defaults=services.defaults)
             if needs_lm(work.song):
                 services.require_lm(work.song["lm_engine"])
             job = await tether.submit(work, intake)

@@ -9,6 +9,7 @@ from quart import Request
 
 from frontend import coerce
 from frontend.catalogue import Catalogue
+from frontend.defaults import OURS, Defaults
 from frontend.errors import RequestError
 from frontend.jobs.job import Job, Work
 from frontend.once import read_once
@@ -27,17 +28,19 @@ async def accept_random(request: Request, services: Services) -> Job:
     """Queue the song that `request` asks for. Errors: RequestError."""
     catalogue = services.require_catalogue()
     body = _json(request.headers.get("Content-Type", ""), await whole(request, limits(services).text))
-    work = random_submission(body, request.args, catalogue)
+    work = random_submission(body, request.args, catalogue, services.defaults)
     async with services.uploads.intake() as intake:
         once = await read_once(request, {"thinking": work.song["thinking"]}, intake)
         return await services.submit(work, intake, once)
 
 
-def random_submission(body: Mapping[str, Any], query: Mapping[str, str], catalogue: Catalogue) -> Work:
+def random_submission(
+    body: Mapping[str, Any], query: Mapping[str, str], catalogue: Catalogue, defaults: Defaults = OURS
+) -> Work:
     """The work of a random song: sample mode with every default. Errors: RequestError 400."""
     if catalogue.lm is None:
         raise RequestError(400, f"/v1/music/random: {NEEDS_LM}")
-    return submission({"sample_mode": True, "thinking": _thinking(body, query)}, catalogue)
+    return submission({"sample_mode": True, "thinking": _thinking(body, query)}, catalogue, defaults=defaults)
 
 
 def _json(content_type: str, body: bytes) -> dict[str, Any]:

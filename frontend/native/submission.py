@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from frontend.catalogue import Catalogue, Model
+from frontend.defaults import OURS, Defaults
 from frontend.errors import RequestError
 from frontend.fields import Fields
 from frontend.jobs.job import Upload, Work
@@ -16,6 +17,11 @@ from .lm import LmWork, choose_lm_work
 from .material import Material, choose_material
 
 Draw = Callable[[], int]
+_OPTIONS = (
+    "sampler_mode", "velocity_norm_threshold", "velocity_ema_factor", "dcw_enabled", "dcw_mode", "dcw_scaler",
+    "dcw_high_scaler", "dcw_wavelet", "latent_shift", "latent_rescale", "repaint_mode", "repaint_strength",
+    "cover_noise_strength", "global_caption",
+)
 
 
 def draw_seed() -> int:
@@ -25,19 +31,21 @@ def draw_seed() -> int:
 
 def submission(
     body: Mapping[str, object], catalogue: Catalogue, uploads: Mapping[str, Upload] | None = None,
-    draw: Draw = draw_seed,
+    draw: Draw = draw_seed, defaults: Defaults = OURS,
 ) -> Work:
     """The work that `body` and the files that came with it ask for.
 
     Errors: RequestError 400 naming the field that cannot be served.
     """
-    return work_of(read(body), body, catalogue, uploads or {}, draw)
+    return work_of(read(body), body, catalogue, uploads or {}, draw, defaults)
 
 
 def work_of(
-    fields: Fields, body: Mapping[str, object], catalogue: Catalogue, uploads: Mapping[str, Upload], draw: Draw
+    fields: Fields, body: Mapping[str, object], catalogue: Catalogue, uploads: Mapping[str, Upload], draw: Draw,
+    defaults: Defaults,
 ) -> Work:
     """`submission` of fields that were read already; of `body` only files count that are no uploads."""
+    fields = defaults.fill(fields)
     model = _model(fields, catalogue)
     _refuse_task(fields, model, catalogue)
     _check_ranges(fields, model)
@@ -47,13 +55,14 @@ def work_of(
     if not (has_text or lm_work.writes_the_song or material.follows_something):
         raise RequestError(400, "caption: give a caption, lyrics, sample_query or sample_mode; all are empty")
     notes = (*material.notes, *lm_work.notes)
-    return Work(song_request(fields, model, material, lm_work, draw), fields["audio_format"], notes, material.uploads)
+    song = song_request(fields, model, material, lm_work, draw) | options(fields, defaults)
+    return Work(song, fields["audio_format"], notes, material.uploads)
 
 
 def song_request(
     fields: Fields, model: Model, material: Material, lm_work: LmWork, draw: Draw
 ) -> dict[str, Any]:
-    """The pipeline's request (model_repository/acestep/1/request.schema.json), every field present."""
+    """The pipeline's request (model_repository/acestep/1/request.schema.json) but for `options`."""
     timesteps = fields["timesteps"]
     return {
         "v": 1, "kind": "song", "model": model.name, "task": fields["task_type"],
@@ -69,6 +78,15 @@ def song_request(
         "repaint_start": material.region.start, "repaint_end": material.region.end,
         "cover_strength": fields["audio_cover_strength"],
         **lm_work.request, "return": [],
+    }
+
+
+def options(fields: Fields, defaults: Defaults) -> dict[str, Any]:
+    """Upstream's later options of the sampler and of tasks with a source, under the pipeline's names for them."""
+    mask = fields["chunk_mask_mode"]
+    return {name: fields[name] for name in _OPTIONS} | {
+        "chunk_mask_mode": defaults.auto_mask if mask == "auto" else mask,
+        "fallback_duration": defaults.fallback_duration,
     }
 
 

@@ -12,7 +12,7 @@ from .fields import TABLE, nested_metadata
 _PARAMETERS = spellings("param_obj")
 _MORE_NAMES = {
     "model": "model_name", "key_scale": "key", "vocal_language": "language", "lm_temperature": "temperature",
-    "audio_cover_strength": "cover_strength", "audio_code_string": "audio_codes", "track_classes": "instruments",
+    "audio_cover_strength": "cover_strength", "track_classes": "instruments",
     "reference_audio_path": "ref_audio_path", "src_audio_path": "ctx_audio_path ctxAudioPath sourceAudioPath",
 }
 TASK_TABLE = tuple(

@@ -57,7 +57,7 @@ def tasks(services: Services) -> Blueprint:
     async def format_input() -> Response:
         catalogue = services.require_catalogue()
         body = await _fields(services) | _FORMAT
-        work = work_of(read_task(body), body, catalogue, {}, draw_seed)
+        work = work_of(read_task(body), body, catalogue, {}, draw_seed, services.defaults)
         written = await texts.write({**work.song, "kind": "format"})
         return _wrapped({name: written.get(name) for name in _WRITTEN})
 

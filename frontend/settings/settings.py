@@ -31,6 +31,7 @@ class Settings:
     device: str
     lm_device: str
     lm_cpu_kv_gib: int
+    upstream_defaults: str | None
     host: str
     port: int
     native_api_key: str | None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from frontend.defaults import UPSTREAM
+
 from .setting import Hint, Setting
 
 
@@ -42,6 +44,11 @@ TABLE: tuple[Setting, ...] = (
     Setting("lm_cpu_kv_gib", "LM_CPU_KV_GIB", "whole", 1,
             "Size of vLLM's KV cache in GiB when it runs on the CPU. Both rows of a guided song of full length must "
             "fit: 4 for the 0.6B and the 1.7B in fp32, 5 for the 4B (computed, not run).", low=1, high=1024),
+    Setting("upstream_defaults", "UPSTREAM_DEFAULTS", "choice", None,
+            "What a client does not send is as in upstream's server of that month. `2026-06`: `dcw_enabled` true, "
+            "`repaint_mode` balanced, `chunk_mask_mode` auto, which there means that every frame is made anew (also "
+            "where it is sent), and 120 seconds where nobody gives a duration; steps and shift stay 8 and 3. Unset: "
+            "the defaults of [api.md](api.md), and 30 seconds.", choices=tuple(UPSTREAM)),
     Setting("host", "ACESTEP_API_HOST", "text", "127.0.0.1", "Address that the native API listens on."),
     _port("port", "ACESTEP_API_PORT", 8001, "Port of the native API."),
     Setting("native_api_key", "ACESTEP_API_KEY", "text", None,
