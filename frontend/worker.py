@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from .jobs.store import JobStore, LeaseLost
 from .live import Live, Retrying, Started
 from .songs.client import SongClient
 from .songs.errors import SongError
-from .songs.events import Audio, Done, Metadata, Planning, Step
+from .songs.events import Audio, Codes, Done, Metadata, Planning, Step
 from .uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,14 @@ class Folders:
 
     spool: Path
     audio: Path
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A song as it came, besides its samples: its end, and the audio codes of those items that have some."""
+
+    done: Done
+    codes: Mapping[int, tuple[int, ...]]
 
 
 class Workers:
@@ -163,7 +171,8 @@ class Workers:
         writing: list[asyncio.Task[AudioFile]] = []
         try:
             async with Spool(self._folders.spool / f"{claim.job.id}-{claim.token}") as spool:
-                done = await self._listen(claim, spool)
+                heard = await self._listen(claim, spool)
+                done = heard.done
                 await self._store.progress(claim, Progress("write", 0, len(done.seeds)))
                 self._live.say(claim.job.id, Step("write", 0, len(done.seeds)))
                 writing = [asyncio.create_task(self._write(claim, spool, done, i)) for i in range(len(done.seeds))]
@@ -172,14 +181,15 @@ class Workers:
             ends = await asyncio.gather(*writing, return_exceptions=True)
             await self._unlink([end for end in ends if isinstance(end, AudioFile)])
             raise
-        return _result(done, files, self._catalogue), list(files)
+        return _result(heard, files, self._catalogue), list(files)
 
-    async def _listen(self, claim: Claim, spool: Spool) -> Done:
-        """Events of the song: samples go to the spool, the rest to the job's followers.
+    async def _listen(self, claim: Claim, spool: Spool) -> Heard:
+        """Events of the song: samples go to the spool, codes to its result, the rest to the job's followers.
 
         Steps go to its record too, at most two a second.
         """
         reported = 0.0
+        codes: dict[int, tuple[int, ...]] = {}
         work = claim.job.work
         audio = {name: partial(self._load, name, upload) for name, upload in work.uploads.items()}
         async with aclosing(self._songs.song(work.song, claim.job.id, audio)) as events:
@@ -194,8 +204,10 @@ class Workers:
                             reported = time.monotonic()
                     case Metadata() | Planning():
                         self._live.say(claim.job.id, event)
+                    case Codes(item, values):
+                        codes[item] = values
                     case Done():
-                        return event
+                        return Heard(event, codes)
         raise SongError(500, "the song pipeline ended without a result")
 
     async def _load(self, name: str, upload: Upload) -> Floats:
@@ -232,15 +244,18 @@ def _tags(claim: Claim, done: Done, item: int, catalogue: Catalogue | None) -> T
     return Tags(title=title, artist=f"ACE-Step ({done.model})", comment=comment)
 
 
-def _result(done: Done, files: Sequence[AudioFile], catalogue: Catalogue | None) -> dict[str, Any]:
+def _result(heard: Heard, files: Sequence[AudioFile], catalogue: Catalogue | None) -> dict[str, Any]:
     """What a job's record keeps of a song, for every API to show in its own words.
 
-    `lm` is what the LM did for the song, `lm_model` the LM's name also when it did nothing.
+    `lm` is what the LM did for the song, `lm_model` the LM's name also when it did nothing. `codes` has a list for each
+    file, also where all of them follow the same one.
     """
+    done, codes = heard.done, heard.codes
     lm = None if catalogue is None else catalogue.lm
     return {
         "audio": [file.path for file in files], "model": done.model, "seeds": list(done.seeds),
         "duration": done.duration, "schedule": list(done.schedule), "timings": dict(done.timings),
         "notes": list(done.notes), "metadata": dict(done.metadata),
         "lm": None if done.lm is None else asdict(done.lm), "lm_model": None if lm is None else lm.name,
+        "codes": [list(codes.get(item, codes[0])) for item in range(len(files))] if codes else None,
     }

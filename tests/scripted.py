@@ -2,8 +2,9 @@
 
 The caption's words, in order: `plan:<text>` (a piece of the LM's text, _ for a blank), `step:<phase>:<k>/<n>`,
 `wait:<seconds>`, `gate:<name>` (until `open_gate(name)`), `fail:<status>`; `|` begins the next attempt's script. Other
-words mean nothing. A song that gets through sends a tenth of a second of noise for each seed. Of a text that the LM is
-asked for (`/format_input`) the same words are obeyed.
+words mean nothing. A song that gets through sends a tenth of a second of noise for each seed; before it, if it is asked
+for codes, those it was given or two of its own for each seed. Of a text that the LM is asked for (`/format_input`) the
+same words are obeyed.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ async def sing(sender, body, song_id):
     scripts = body["caption"].split("|")
     if not await play(sender, body, scripts[min(attempt, len(scripts) - 1)]):
         return
+    if "codes" in body.get("return", ()):
+        for item, codes in enumerate(body["codes"] or [[seed % 64000, 7] for seed in body["seeds"]]):
+            say(sender, {"type": "codes", "item": item, "codes": codes})
     pcm = np.random.default_rng(body["seeds"][0]).uniform(-0.5, 0.5, (2, 4800)).astype(np.float32)
     for item in range(len(body["seeds"])):
         say(sender, {"type": "audio", "item": item, "offset": 0, "samples": 4800}, pcm)

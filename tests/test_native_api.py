@@ -22,7 +22,8 @@ from tests.test_native_fields import EDGES
 RECORD = ["job_id", "status", "created_at", "started_at", "finished_at", "queue_position", "eta_seconds",
           "avg_job_seconds", "result", "error"]
 RESULT = ["first_audio_path", "second_audio_path", "audio_paths", "generation_info", "status_message", "seed_value",
-          "metas", "bpm", "duration", "keyscale", "timesignature", "genres", "lm_model", "dit_model"]
+          "metas", "bpm", "duration", "keyscale", "timesignature", "genres", "lm_model", "dit_model",
+          "audio_codes"]
 # With these and a duration nothing is missing, so that the LM, whose weights are random here, has no part in a song.
 KNOWN = {"bpm": 90, "key_scale": "A minor", "time_signature": "3"}
 SHORT = KNOWN | {"caption": "a slow song", "audio_duration": 10, "batch_size": 1, "audio_format": "wav"}

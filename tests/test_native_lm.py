@@ -178,6 +178,29 @@ def test_thinking_after_a_wish(api):
     once_more = result_of(api, **again(result, thinking=True))
     assert lines_of(once_more)[0] == {"audio codes"}
     assert data(api, once_more) == data(api, result)
+    assert once_more["audio_codes"] == result["audio_codes"]
+
+
+def test_codes_that_are_sent_back_make_the_same_songs(api):
+    asked = QUICK | {"sample_query": "a calm waltz", "thinking": True, "batch_size": 2}
+    result = result_of(api, **asked)
+    codes = result["audio_codes"]
+    assert [text.count("<|audio_code_") for text in codes] == [int(result["duration"] * 5)] * 2
+    assert codes[0] != codes[1], "each item's are drawn by its seed"
+    for name in ("audio_code_string", "audio_codes"):
+        once_more = result_of(api, **again(result, thinking=True, batch_size=2, **{name: codes}))
+        assert not any(line.startswith("LM") for line in once_more["generation_info"].split("\n"))
+        assert data(api, once_more) == data(api, result)
+        assert once_more["audio_codes"] == codes
+    second = again(result, thinking=True, seed=result["seed_value"].split(",")[1], audio_codes=codes[1])
+    assert data(api, result_of(api, **second)) == data(api, result)[1:], "alone as in the batch"
+    other = result_of(api, **again(result, thinking=True, batch_size=2, audio_codes=codes[0]))
+    assert other["audio_codes"] == [codes[0]] * 2, "one text is every item's"
+    assert (data(api, other)[0] == data(api, result)[0], data(api, other)[1] == data(api, result)[1]) == (True, False)
+
+
+def test_a_song_without_codes_has_none(api):
+    assert result_of(api, **KNOWN, caption="x", lyrics="la")["audio_codes"] is None
 
 
 def test_a_random_song(api):

@@ -19,7 +19,7 @@ from tests.serving import served
 
 WRAPPER = ["data", "code", "error", "timestamp", "extra"]
 SUCCEEDED = ["file", "wave", "status", "create_time", "env", "prompt", "lyrics", "metas", "generation_info",
-             "seed_value", "lm_model", "dit_model", "progress", "stage"]
+             "seed_value", "lm_model", "dit_model", "progress", "stage", "audio_codes"]
 
 
 @pytest.fixture

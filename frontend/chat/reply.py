@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from frontend import musicality
 from frontend.audio.encode import CONTENT_TYPES
+from frontend.code_text import code_texts
 
 NOT_WRITTEN = "Music generated successfully."  # documented, for songs that no LM had a part in
 _METERS = {"2": "2/4", "3": "3/4", "4": "4/4", "6": "6/8"}
@@ -48,13 +49,25 @@ class SongFile:
         return f"data:{CONTENT_TYPES[self.audio_format]};base64,"
 
 
-def completion(reply: Completion, content: str, files: Sequence[SongFile], counts: Mapping[str, int]) -> dict[str, Any]:
-    """The documented answer, its audio still to be spliced in."""
-    message = {"role": "assistant", "content": content, "audio": [file.part() for file in files]}
+def completion(
+    reply: Completion, result: Mapping[str, Any], files: Sequence[SongFile], prompt: str
+) -> dict[str, Any]:
+    """The documented answer, its audio still to be spliced in; `prompt` is what the client said of the song."""
+    message = {"role": "assistant", "content": content(result), **audio(result, files)}
     return {
         "id": reply.id, "object": "chat.completion", "created": reply.created, "model": reply.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": dict(counts),
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage(result, prompt),
     }
+
+
+def audio(result: Mapping[str, Any], files: Sequence[SongFile]) -> dict[str, Any]:
+    """The part of a message that holds the files; with it the codes of a song that follows some, as upstream has them.
+
+    One song's codes are a text, those of several a list.
+    """
+    codes = code_texts(result)
+    parts: dict[str, Any] = {"audio": [file.part() for file in files]}
+    return parts if codes is None else parts | {"audio_codes": codes[0] if len(codes) == 1 else codes}
 
 
 async def spliced(text: str, files: Sequence[SongFile]) -> AsyncIterator[bytes]:

@@ -19,7 +19,7 @@ from .errors import error_body
 from .fields import read
 from .messages import deciding_message
 from .models import openai_list, openrouter_list
-from .reply import Completion, completion, content, spliced, usage
+from .reply import Completion, completion, spliced
 from .request import chat_work, read_wish
 from .song import Song
 from .stream import CONTENT_TYPE, HEADERS, stream
@@ -62,7 +62,7 @@ def _chat(services: Services, tether: Tether) -> Blueprint:
         else:
             made = await song.made()
             files, result = await song.files(made), made.result or {}
-            text = one_line(completion(reply, content(result), files, usage(result, wish.prompt)))
+            text = one_line(completion(reply, result, files, wish.prompt))
             response = Response(spliced(text, files), content_type="application/json")
             response.content_length = len(text.encode()) + sum(file.grows_by() for file in files)
         response.timeout = None  # a song may take longer than the minute that answers have otherwise

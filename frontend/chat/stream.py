@@ -12,7 +12,7 @@ from frontend.json_line import one_line
 from frontend.live import Ended, Started
 from frontend.songs.events import Metadata, Planning, Step
 
-from .reply import Completion, describe, spliced
+from .reply import Completion, audio, describe, spliced
 from .song import Song
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,7 @@ async def _song(reply: Completion, song: Song) -> AsyncGenerator[bytes, None]:
                     if result.get("lm") and not shown:
                         yield _metadata(reply, result["metadata"])
                     files = await song.files(job)
-                    audio = _event(reply, {"audio": [file.part() for file in files]})
-                    async for part in spliced(audio.decode(), files):
+                    async for part in spliced(_event(reply, audio(result, files)).decode(), files):
                         yield part
                     yield _event(reply, {}, "stop")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from frontend.code_text import code_texts
 from frontend.jobs.job import Job, Progress, State
 from frontend.progress import percent
 
@@ -63,6 +64,7 @@ def result(job: Job, song: Mapping[str, Any]) -> dict[str, Any]:
         **known,
         "lm_model": song.get("lm_model"),
         "dit_model": song["model"],
+        "audio_codes": code_texts(song),
     }
 
 

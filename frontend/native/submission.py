@@ -77,7 +77,7 @@ def song_request(
         "codes": [list(codes) for codes in material.codes] or None, "tracks": list(material.tracks),
         "repaint_start": material.region.start, "repaint_end": material.region.end,
         "cover_strength": fields["audio_cover_strength"],
-        **lm_work.request, "return": [],
+        **lm_work.request, "return": ["codes"] if material.codes or lm_work.request["thinking"] else [],
     }
 
 

@@ -124,7 +124,9 @@ def _results(job: Job) -> list[dict[str, Any]]:
         "generation_info": song["generation_info"], "seed_value": song["seed_value"],
         "lm_model": song["lm_model"] or "", "dit_model": song["dit_model"], "progress": 1.0, "stage": "succeeded",
     }
-    return [{"file": url, **common} for url in song["audio_paths"]]
+    codes = song["audio_codes"] or [None] * len(song["audio_paths"])
+    return [{"file": url, **common, "audio_codes": text}
+            for url, text in zip(song["audio_paths"], codes, strict=True)]
 
 
 def _text(value: object) -> str:

@@ -65,6 +65,8 @@ RESULT = an_object({
     "timesignature": _said(or_null(TEXT), "beats of a bar"), "genres": _said(or_null(TEXT), "genres"),
     "lm_model": _said(or_null(TEXT), "the 5 Hz LM that is configured, used or not"),
     "dit_model": _said(TEXT, "the model that made the song"),
+    "audio_codes": _said(or_null(a_list(TEXT)), "the `<|audio_code_N|>` tokens that each file follows; null for a song "
+                         "that follows none"),
 })
 JOB = an_object({
     "job_id": _said(TEXT, "the job"), "status": _said(STATUS, "where it is"),

@@ -29,7 +29,10 @@ _COMPLETION = an_object({
     "id": _TEXT, "object": {"const": "chat.completion"}, "created": {"type": "integer"}, "model": _TEXT,
     "choices": answers.a_list(an_object({
         "index": {"type": "integer"}, "finish_reason": _TEXT,
-        "message": an_object({"role": _TEXT, "content": _TEXT, "audio": answers.a_list(_AUDIO)}),
+        "message": an_object({
+            "role": _TEXT, "content": _TEXT, "audio": answers.a_list(_AUDIO),
+            "audio_codes": {"anyOf": [_TEXT, answers.a_list(_TEXT)]},
+        }, required=("role", "content", "audio")),
     })),
     "usage": an_object(dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), answers.COUNT)),
 })

@@ -35,6 +35,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Codes:
+    """The 5 Hz audio codes that an item follows; one list for all items comes once, for the first."""
+
+    item: int
+    codes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Audio:
     """Samples of one item before gain: `pcm` float32 [2, n] at 48 kHz, beginning at sample `offset`."""
 
@@ -73,7 +81,7 @@ class Done:
     lm: LmUse | None = None
 
 
-SongEvent = Planning | Metadata | Step | Audio | Done
+SongEvent = Planning | Metadata | Step | Codes | Audio | Done
 
 
 def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
@@ -86,6 +94,8 @@ def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
             return Metadata({name: value for name, value in event.items() if name != "type"})
         case "progress":
             return Step(event["phase"], event["done"], event["total"])
+        case "codes":
+            return Codes(event["item"], tuple(event["codes"]))
         case "audio":
             if pcm is None:
                 raise ValueError("an audio event without pcm")
