@@ -11,6 +11,7 @@ from frontend.coerce import Reader
 from frontend.errors import RequestError
 from frontend.fields import Field, Fields, Level, read_fields, spellings
 from frontend.native.fields import TABLE as NATIVE
+from frontend.unbuilt import refuse_unbuilt
 
 DEFAULT_MODEL = "acemusic/acestep-v1.5-turbo"
 # What is called the same here and in the native API: names, ranges and defaults are those of its table.
@@ -59,4 +60,6 @@ def read(body: Mapping[str, object]) -> Fields:
         raise RequestError(400, "audio_config: must be an object")
     # A flat `format` is the native API's other name of use_format: too ambiguous to be read as anything.
     flat = {name: value for name, value in body.items() if name != "format"}
-    return read_fields(TABLE, (Level(flat), Level(config or {}, "audio_config.")))
+    levels = (Level(flat), Level(config or {}, "audio_config."))
+    refuse_unbuilt(levels)
+    return read_fields(TABLE, levels)

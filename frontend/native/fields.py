@@ -12,6 +12,7 @@ from contract.tasks import TASKS
 from frontend import coerce
 from frontend.coerce import Reader
 from frontend.fields import Field, Fields, Level, object_in, read_fields, spellings
+from frontend.unbuilt import refuse_unbuilt
 
 NESTED_OBJECTS = spellings("metas meta metadata user_metadata")
 
@@ -116,7 +117,9 @@ NAMES = frozenset(name for entry in TABLE for name in entry.names) | frozenset(N
 
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
-    return read_fields(TABLE, (Level(body), Level(nested_metadata(body))))
+    levels = (Level(body), Level(nested_metadata(body)))
+    refuse_unbuilt(levels)
+    return read_fields(TABLE, levels)
 
 
 def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:

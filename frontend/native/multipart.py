@@ -12,6 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
+from frontend import unbuilt
 from frontend.errors import RequestError
 from frontend.uploads import Intake, Sink
 
@@ -99,6 +100,8 @@ class FilePart:
     def __init__(self, name: str, filename: str, intake: Intake) -> None:
         if name in NAMES:
             raise RequestError(400, f"{name}: must be text, not a file")
+        if name in unbuilt.NAMES:
+            raise RequestError(400, f"{name}: is not built yet; no file passes")
         self._field = FILES.get(name)
         self._is_used = filename != ""
         self._intake = intake

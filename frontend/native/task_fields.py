@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from frontend.fields import Fields, Level, first_of, object_in, read_fields, spellings
+from frontend.unbuilt import refuse_unbuilt
 
 from .fields import TABLE, nested_metadata
 
@@ -22,4 +23,6 @@ TASK_TABLE = tuple(
 def read_task(body: Mapping[str, object]) -> Fields:
     """Every field out of `body`, then out of its `param_obj`, then out of its metadata. Errors: RequestError 400."""
     _, parameters = first_of(_PARAMETERS, body)
-    return read_fields(TASK_TABLE, (Level(body), Level(object_in(parameters)), Level(nested_metadata(body))))
+    levels = (Level(body), Level(object_in(parameters)), Level(nested_metadata(body)))
+    refuse_unbuilt(levels)
+    return read_fields(TASK_TABLE, levels)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from frontend.chat.fields import TABLE as CHAT
 from frontend.native.fields import TABLE as NATIVE
+from frontend.unbuilt import TABLE as UNBUILT
 
 from . import answers, chat, native, tables
 
@@ -26,6 +27,7 @@ def made() -> dict[str, str]:
         "native_statuses": tables.statuses(described), "job": tables.keys(answers.JOB),
         "error_codes": tables.meanings("error_code", answers.ERROR_CODES), "result": tables.keys(answers.RESULT),
         "progress": tables.keys(answers.PROGRESS),
+        "unbuilt": tables.unbuilt(UNBUILT),
         "job_list": tables.parameters(described["paths"]["/v1/jobs"]["get"]),
     }
 

@@ -25,6 +25,12 @@ def fields(table: Iterable[Field], container: str) -> str:
     return _table(("field", "also", f"in `{container}`", "values", "default", "meaning"), rows)
 
 
+def unbuilt(table: Iterable[Field]) -> str:
+    """Fields of which one value passes."""
+    rows = ((f"`{entry.name}`", values_text(schema_of(entry.read)), entry.help) for entry in table)
+    return _table(("field", "passes", "meaning"), rows)
+
+
 def keys(schema: Json) -> str:
     """The keys of an object, in its order."""
     rows = ((f"`{name}`", _values(entry), _meaning(entry)) for name, entry in schema["properties"].items())
