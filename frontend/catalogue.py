@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Model:
-    """One DiT: what requests may ask of it, and what its audio is."""
+    """One DiT: what requests may ask of it, and what its audio is.
+
+    `is_lego_sft`: it was trained to make tracks that fit a caption of the whole song.
+    """
 
     name: str
     aliases: tuple[str, ...]
@@ -17,13 +20,14 @@ class Model:
     tasks: tuple[str, ...]
     max_steps: int
     audio_is_noise: bool
+    is_lego_sft: bool
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Model:
         return cls(
             name=facts["name"], aliases=tuple(facts["aliases"]), is_turbo=facts["is_turbo"],
             tasks=tuple(facts["tasks"]), max_steps=facts["steps"]["max"],
-            audio_is_noise=facts["audio_is_noise"],
+            audio_is_noise=facts["audio_is_noise"], is_lego_sft=facts.get("is_lego_sft", False),
         )
 
     def triton_models(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -19,6 +20,23 @@ from .jobs.job import Upload
 T = TypeVar("T")
 FIELDS = ("src_audio", "reference_audio")
 _BLOCK = 1 << 20
+_SHOWN = 80  # characters of a name
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that came with a request: `uploads` by field, the `names` that they were sent by.
+
+    `strangers` are the names of those that no field takes.
+    """
+
+    uploads: Mapping[str, Upload] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    strangers: tuple[str, ...] = ()
+
+    def called(self, field: str) -> str:
+        """The name by which the file of `field` was sent."""
+        return self.names.get(field, field)
 
 
 class Uploads:
@@ -79,6 +97,8 @@ class Intake:
         self._uploads = uploads
         self._folder = folder
         self._files: dict[str, Path] = {}
+        self._names: dict[str, str] = {}
+        self._strangers: dict[str, None] = {}
         self._sinks: list[Sink] = []
         self._saved: frozenset[str] = frozenset()
 
@@ -90,13 +110,18 @@ class Intake:
             unsaved = [path.name for path in self._files.values() if path.name not in self._saved]
             await asyncio.to_thread(self._clear, unsaved)
 
-    def receive(self, field: str) -> Sink:
-        """A new file for `field`; 400 for a second one."""
+    def receive(self, field: str, called: str = "") -> Sink:
+        """A new file for `field`, which the client calls otherwise, if so; 400 for a second one."""
         if field in self._files:
             raise RequestError(400, f"{field}: only one file is taken")
         path = self._files[field] = self._folder / uuid.uuid4().hex
+        self._names[field] = called or field
         self._sinks.append(sink := Sink(path))
         return sink
+
+    def pass_over(self, name: str) -> None:
+        """Keep in mind that a file came by a name that no field has, as one short line."""
+        self._strangers[" ".join(name.split())[:_SHOWN]] = None
 
     @property
     def received(self) -> Collection[str]:
@@ -108,11 +133,15 @@ class Intake:
         kept = {field: self._files[name] for field, name in wanted.items()}
         if unwanted := [path.name for path in self._files.values() if path not in kept.values()]:
             await asyncio.to_thread(delete, self._folder, unwanted)
-        self._files = kept
+        self._files, self._names = kept, {}
 
     async def measure(self) -> dict[str, Upload]:
         """What was received, by field; 400 naming the field of a file that cannot be used."""
         return {field: Upload(path.name, await self._measure(field, path)) for field, path in self._files.items()}
+
+    async def files(self) -> Files:
+        """What was received, and what the client calls it. Errors as `measure`."""
+        return Files(await self.measure(), dict(self._names), tuple(self._strangers))
 
     async def digests(self) -> dict[str, str]:
         """SHA-256 of what was received, by field."""

@@ -15,6 +15,7 @@ from frontend.chat.request import chat_work, read_wish
 from frontend.errors import RequestError
 from frontend.fields import camel
 from frontend.jobs.job import Upload
+from frontend.uploads import Files
 from tests.test_native_fields import BOTH, WITH_LM
 
 SCHEMA = json.loads(
@@ -26,7 +27,7 @@ SOURCE = {"src_audio": Upload("a", 20 * 48_000)}
 def work(text=TAGGED, uploads=None, catalogue=BOTH, **body):
     fields = read({"messages": [{"role": "user", "content": text}], **body})
     wish = read_wish(fields, deciding_message([{"role": "user", "content": text}]).text)
-    return chat_work(fields, wish, uploads or {}, catalogue, lambda: 7)
+    return chat_work(fields, wish, Files(uploads or {}), catalogue, lambda: 7)
 
 
 def song(text=TAGGED, uploads=None, catalogue=BOTH, **body):

@@ -75,6 +75,13 @@ def test_what_does_nothing_leaves_the_request_as_it_is(name):
         assert submission({"caption": "x", "metas": json.dumps({name: value})}, BOTH, draw=lambda: 7) == plain
 
 
+@pytest.mark.parametrize("name", NAMED)
+def test_what_the_mode_decides_leaves_the_song_as_it_is_and_is_named(name):
+    plain = submission({"caption": "x"}, BOTH, draw=lambda: 7)
+    sent = submission({"caption": "x", name: 3}, BOTH, draw=lambda: 7)
+    assert (sent.song, sent.notes) == (plain.song, (f"{name} was not used: repaint_mode decides",))
+
+
 @pytest.mark.parametrize(("task", "field", "sent", "instruction"), [
     ("lego", "track_name", "Vocals", "Generate the VOCALS track based on the audio context:"),
     ("extract", "track_name", "backing vocals", "Extract the BACKING_VOCALS track from the audio:"),

@@ -218,7 +218,7 @@ def test_each_task_makes_a_song_from_uploads(api, model, task):
     assert (result["duration"], result["dit_model"]) == (seconds, model)
     assert np.abs(samples).max() == pytest.approx(32768 * 10 ** (-1 / 20), abs=1)
     lines = result["generation_info"].split("\n")
-    assert ("Source audio was not used: text2music follows none" in lines) == (task == "text2music")
+    assert ("src_audio was not used: text2music follows none" in lines) == (task == "text2music")
     assert ("audio_duration was not used: cover has its source's length" in lines) == (task == "cover")
 
 

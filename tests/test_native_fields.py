@@ -426,7 +426,7 @@ def test_cover_and_repaint_use_no_lm_and_say_so(task, catalogue):
     assert asked == {"thinking": False, "sample_query": "", "sample_mode": False, "use_format": "off"}
     assert work.song["vocal_language"] is None
     assert work.notes == (f"thinking was not used: {task} follows its source",
-                          *(f"{name} was not used: {task} uses no LM" for name in ("desc", "sample_mode", "format")))
+                          *(f"{name} was not used: {task} uses no LM" for name in ("sample_mode", "desc", "format")))
 
 
 def test_no_task_with_a_source_makes_codes():
@@ -534,14 +534,14 @@ def test_uploads_that_the_task_does_not_use_are_left_out_and_named():
     both = TEN | {"reference_audio": Upload("b", 1)}
     plain = work_of({"caption": "x"}, both)
     assert plain.uploads == {"reference_audio": Upload("b", 1)}
-    assert plain.notes[0] == "Source audio was not used: text2music follows none"
+    assert plain.notes[0] == "src_audio was not used: text2music follows none"
     coded = work_of({"task_type": "cover", "thinking": True, "audio_code_string": CODE}, both)
     assert coded.uploads == {"reference_audio": Upload("b", 1)}
-    assert coded.notes[0] == "Source audio was not used: the audio codes win"
-    cover = work_of({"task_type": "cover", "thinking": True, "duration": 30, "src_audio_path": "/x"}, both)
+    assert coded.notes[0] == "src_audio was not used: the audio codes win"
+    cover = work_of({"task_type": "cover", "thinking": True, "duration": 30}, both)
     assert cover.uploads == both
-    assert cover.notes[:2] == ("thinking was not used: cover follows its source",
-                               "audio_duration was not used: cover has its source's length")
+    assert cover.notes == ("thinking was not used: cover follows its source",
+                           "duration was not used: cover has its source's length")
 
 
 @pytest.mark.parametrize(("body", "tracks"), [

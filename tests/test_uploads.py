@@ -122,7 +122,7 @@ async def test_a_source_that_is_not_used_is_not_kept(services):
     job = await job_of(services, {"caption": "x"}, {"src_audio": ("a", SOUND)})
     assert job.work.uploads == {}
     assert kept(services) == []
-    assert job.work.notes[0] == "Source audio was not used: text2music follows none"
+    assert job.work.notes[0] == "src_audio was not used: text2music follows none"
 
 
 async def test_forms_without_files(services):

@@ -2,7 +2,6 @@
 
 # mypy: allow-untyped-calls
 
-import httpx
 import pytest
 
 from frontend.chat.routes import create_app as create_chat
@@ -69,7 +68,7 @@ async def test_every_route_has_them(scripted, tmp_path):
                 assert {name: scripted.request(job.id)[name] for name in CHANGED} == CHANGED, path
         async with served(create_chat(services)) as chat:
             message = {"messages": [{"role": "user", "content": "<prompt>x</prompt>"}], "audio_format": "wav"}
-            answer: httpx.Response = await chat.post("/v1/chat/completions", json=message)
-            assert answer.status_code == 200, answer.text
+            completion = await chat.post("/v1/chat/completions", json=message)
+            assert completion.status_code == 200, completion.text
             [job] = await services.store.list(1)
             assert {name: job.work.song[name] for name in CHANGED} == CHANGED

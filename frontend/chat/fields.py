@@ -26,6 +26,10 @@ SHARED = (
     "repaint_latent_crossfade_frames", "repaint_wav_crossfade_sec", "chunk_mask_mode", "cover_noise_strength",
     "global_caption",
 )
+# The native API's names of what is called otherwise here.
+NATIVE_NAMES = {
+    "duration": "audio_duration", "temperature": "lm_temperature", "top_p": "lm_top_p", "top_k": "lm_top_k",
+}
 _BY_NAME = {entry.name: entry for entry in NATIVE}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,17 +11,16 @@ from frontend.catalogue import Catalogue
 from frontend.defaults import OURS, Defaults
 from frontend.errors import RequestError
 from frontend.fields import Fields
-from frontend.jobs.job import Upload, Work
+from frontend.jobs.job import Work
 from frontend.native.fields import TABLE as NATIVE
 from frontend.native.lm import NEEDS_LM
 from frontend.native.submission import Draw, draw_seed, work_of
+from frontend.native.usage import Asked, changed, unused
+from frontend.uploads import Files
 
+from .fields import NATIVE_NAMES, TABLE
 from .messages import NO_INPUT, Wish, understand
 
-# The native API's names of what is called otherwise here.
-_NATIVE_NAMES = {
-    "duration": "audio_duration", "temperature": "lm_temperature", "top_p": "lm_top_p", "top_k": "lm_top_k",
-}
 # What the native API says in another way: the pipeline's request takes it as it is here.
 _NOT_NATIVE = frozenset({"model", "stream", "instrumental", "use_format", "use_cot_metas", "lyrics"})
 _LIMITS = {"prompt": 2000, "lyrics": 8000, "query": 2000}
@@ -44,29 +42,36 @@ def read_wish(fields: Fields, text: str) -> Wish:
 
 
 def chat_work(
-    fields: Fields, wish: Wish, uploads: Mapping[str, Upload], catalogue: Catalogue, draw: Draw = draw_seed,
+    fields: Fields, wish: Wish, files: Files, catalogue: Catalogue, draw: Draw = draw_seed,
     defaults: Defaults = OURS,
 ) -> Work:
     """The work that fields, message and its audio ask for. Errors: RequestError 400 naming what cannot be served."""
     said = wish.prompt or wish.lyrics or wish.query
     codes, task = fields["audio_code_string"] if fields["thinking"] else (), fields["task_type"]
     # A reference alone is a timbre, not yet a song.
-    if not (said or "src_audio" in uploads or codes or fields["sample_mode"]):
+    if not (said or "src_audio" in files.uploads or codes or fields["sample_mode"]):
         raise RequestError(400, NO_INPUT)
     if catalogue.lm is None and fields["sample_mode"] and TASKS[task].lm is not LmPart.NOTHING:
         raise RequestError(400, f"{fields.called('sample_mode')}: {NEEDS_LM}")
     if catalogue.lm is None and wish.query:
         raise RequestError(400, f"messages: natural language {NEEDS_LM}; use <prompt> and <lyrics> tags")
-    if TASKS[task].needs_source and "src_audio" not in uploads and not codes:
+    if TASKS[task].needs_source and "src_audio" not in files.uploads and not codes:
         raise RequestError(400, f"messages: {task} needs the song that it follows, as input_audio")
-    work = work_of(_native_fields(fields, wish, catalogue), {}, catalogue, uploads, draw, defaults)
+    native = _native_fields(fields, wish, catalogue)
+    work = work_of(native, {}, catalogue, files, draw, defaults)
     # The default asks for a better text where an LM is there: a song is never refused or held up for want of one.
     improves = fields["use_format"] and TASKS[task].lm is not LmPart.NOTHING
     own = {
         "instrumental": is_instrumental(fields, wish, work.song["instrumental"]),
         "use_format": "try" if improves else "off", "use_cot_metas": fields["use_cot_metas"],
     }
-    return replace(work, song={**work.song, **own}, api="chat")
+    song = {**work.song, **own}
+    model = catalogue.find(work.song["model"])
+    assert model is not None
+    sent = changed(TABLE, defaults.fill(fields), defaults)
+    names = {NATIVE_NAMES.get(name, name): called for name, called in sent.items()}
+    asked = Asked(names, native, song, model, catalogue.lm is not None, files, work.uploads)
+    return replace(work, song=song, notes=tuple(unused(asked)), api="chat")
 
 
 def is_instrumental(fields: Fields, wish: Wish, is_hinted: bool = False) -> bool:
@@ -81,7 +86,7 @@ def is_instrumental(fields: Fields, wish: Wish, is_hinted: bool = False) -> bool
 
 def _native_fields(fields: Fields, wish: Wish, catalogue: Catalogue) -> Fields:
     """The fields of a native request for the same song; errors still name what the client sent."""
-    names = {name: _NATIVE_NAMES.get(name, name) for name in fields.values if name not in _NOT_NATIVE}
+    names = {name: NATIVE_NAMES.get(name, name) for name in fields.values if name not in _NOT_NATIVE}
     values = {entry.name: entry.default for entry in NATIVE}
     values |= {native: fields[name] for name, native in names.items()}
     model = catalogue.find(fields["model"].rsplit("/", 1)[-1]) or catalogue.find(None)

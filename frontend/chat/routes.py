@@ -12,6 +12,7 @@ from frontend.openapi.chat import describe
 from frontend.openapi.routes import documentation
 from frontend.paced import chunks
 from frontend.services import Services
+from frontend.uploads import FIELDS, Files
 from frontend.watch import watch
 
 from .body import name_audio, read_body
@@ -52,7 +53,8 @@ def _chat(services: Services, tether: Tether) -> Blueprint:
             fields, message = read(body.values), deciding_message(body.values.get("messages"))
             await name_audio(message.audio, fields["task_type"], body, intake)
             wish = read_wish(fields, message.text)
-            work = chat_work(fields, wish, await intake.measure(), catalogue, defaults=services.defaults)
+            came = Files(await intake.measure(), dict.fromkeys(FIELDS, "input_audio"))
+            work = chat_work(fields, wish, came, catalogue, defaults=services.defaults)
             if needs_lm(work.song):
                 services.require_lm(work.song["lm_engine"])
             job = await tether.submit(work, intake)

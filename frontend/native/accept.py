@@ -28,7 +28,7 @@ async def accept(request: Request, services: Services, read: ReadFields) -> Job:
         fields = read(body)
         await take_paths(fields, intake, services.settings.audio_root, limits(services).upload)
         once = await read_once(request, body, intake)
-        work = work_of(fields, body, catalogue, await intake.measure(), draw_seed, services.defaults)
+        work = work_of(fields, body, catalogue, await intake.files(), draw_seed, services.defaults)
         return await services.submit(work, intake, once)
 
 

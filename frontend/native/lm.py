@@ -23,10 +23,9 @@ _MOST_TOKENS = 1_000_000
 
 @dataclass(frozen=True)
 class LmWork:
-    """The LM's part of a song: fields of the pipeline's request, and what was asked for and left out."""
+    """The LM's part of a song: fields of the pipeline's request."""
 
     request: dict[str, Any]
-    notes: tuple[str, ...]
 
     @property
     def writes_the_song(self) -> bool:
@@ -68,7 +67,6 @@ def choose_lm_work(fields: Fields, material: Material, lm: Lm | None) -> LmWork:
             "lm_repetition_penalty": fields["lm_repetition_penalty"],
             "lm_negative_prompt": fields["lm_negative_prompt"],
         },
-        tuple(_left_out(fields)),
     )
 
 
@@ -79,14 +77,6 @@ def _needed(fields: Fields, material: Material) -> Iterator[str]:
         yield "thinking"
     if part is not LmPart.NOTHING:
         yield from (name for name in _WRITES_THE_SONG if fields[name])
-
-
-def _left_out(fields: Fields) -> Iterator[str]:
-    task = fields["task_type"]
-    if TASKS[task].lm is LmPart.NOTHING:
-        for name in _WRITES_THE_SONG:
-            if fields[name]:
-                yield f"{fields.called(name)} was not used: {task} uses no LM"
 
 
 def _check_name(fields: Fields, lm: Lm | None) -> None:

@@ -31,7 +31,6 @@ class Material:
     uploads: Mapping[str, Upload]
     region: Region
     tracks: tuple[str, ...]
-    notes: tuple[str, ...]
 
     @property
     def follows_something(self) -> bool:
@@ -50,19 +49,12 @@ def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping
         raise RequestError(400, f"src_audio: is needed by {task}; upload {FORMATS}{hint}")
     region = _region(fields)
     used = dict(uploads)
-    notes = []
     if source is not None and (codes or not TASKS[task].needs_source):
         del used["src_audio"]
-        notes.append("Source audio was not used: " + ("the audio codes win" if codes else f"{task} follows none"))
     elif source is not None and TASKS[task].has_region:
         _check_region(fields, region, source.samples / SAMPLE_RATE)
-    if "src_audio" in used:
-        if fields["thinking"]:
-            notes.append(f"thinking was not used: {task} follows its source")
-        if fields["audio_duration"] is not None:
-            notes.append(f"audio_duration was not used: {task} has its source's length")
     tracks = tuple(dict.fromkeys(fields["track_name"] + fields["track_classes"]))
-    return Material(codes, used, region if TASKS[task].has_region else Region(), tracks, tuple(notes))
+    return Material(codes, used, region if TASKS[task].has_region else Region(), tracks)
 
 
 def _refuse_texts(body: Mapping[str, object]) -> None:

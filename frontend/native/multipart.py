@@ -102,15 +102,20 @@ class FilePart:
             raise RequestError(400, f"{name}: must be text, not a file")
         if name in unbuilt.NAMES:
             raise RequestError(400, f"{name}: is not built yet; no file passes")
+        self._name = name
         self._field = FILES.get(name)
         self._is_used = filename != ""
         self._intake = intake
         self._sink: Sink | None = None
 
     async def write(self, data: bytes) -> None:
-        if self._field is not None and (data or self._is_used):
-            self._sink = self._sink or self._intake.receive(self._field)
-            await self._sink.write(data)
+        if not (data or self._is_used):
+            return
+        if self._field is None:
+            self._intake.pass_over(self._name)
+            return
+        self._sink = self._sink or self._intake.receive(self._field, self._name)
+        await self._sink.write(data)
 
     async def close(self) -> None:
         if self._sink is not None:

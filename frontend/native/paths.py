@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from frontend.errors import RequestError
 from frontend.fields import Fields
-from frontend.uploads import FIELDS, Intake
+from frontend.uploads import FIELDS, Intake, Sink
 
 _BLOCK = 1 << 20
 
@@ -33,7 +33,7 @@ async def take_paths(fields: Fields, intake: Intake, root: Path | None, limit: i
         with file:
             if os.fstat(file.fileno()).st_size > limit:
                 raise RequestError(400, f"{name}: is too large: at most {limit} bytes")
-            await _copy(file, field, intake, limit)
+            await _copy(file, intake.receive(field, name), limit)
 
 
 def open_below(root: Path, text: str) -> BinaryIO | None:
@@ -53,8 +53,7 @@ def open_below(root: Path, text: str) -> BinaryIO | None:
     return None
 
 
-async def _copy(file: BinaryIO, field: str, intake: Intake, limit: int) -> None:
-    sink = intake.receive(field)
+async def _copy(file: BinaryIO, sink: Sink, limit: int) -> None:
     left = limit
     while left > 0 and (data := await asyncio.to_thread(file.read, min(_BLOCK, left))):
         left -= len(data)

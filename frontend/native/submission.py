@@ -11,10 +11,12 @@ from frontend.defaults import OURS, Defaults
 from frontend.errors import RequestError
 from frontend.fields import Fields
 from frontend.jobs.job import Upload, Work
+from frontend.uploads import Files
 
-from .fields import read
+from .fields import TABLE, read
 from .lm import LmWork, choose_lm_work
 from .material import Material, choose_material
+from .usage import Asked, changed, unused
 
 Draw = Callable[[], int]
 _OPTIONS = (
@@ -37,11 +39,11 @@ def submission(
 
     Errors: RequestError 400 naming the field that cannot be served.
     """
-    return work_of(read(body), body, catalogue, uploads or {}, draw, defaults)
+    return work_of(read(body), body, catalogue, Files(uploads or {}), draw, defaults)
 
 
 def work_of(
-    fields: Fields, body: Mapping[str, object], catalogue: Catalogue, uploads: Mapping[str, Upload], draw: Draw,
+    fields: Fields, body: Mapping[str, object], catalogue: Catalogue, files: Files, draw: Draw,
     defaults: Defaults,
 ) -> Work:
     """`submission` of fields that were read already; of `body` only files count that are no uploads."""
@@ -49,14 +51,15 @@ def work_of(
     model = _model(fields, catalogue)
     _refuse_task(fields, model, catalogue)
     _check_ranges(fields, model)
-    material = choose_material(fields, body, uploads)
+    material = choose_material(fields, body, files.uploads)
     lm_work = choose_lm_work(fields, material, catalogue.lm)
     has_text = fields["caption"].strip() or fields["lyrics"].strip()
     if not (has_text or lm_work.writes_the_song or material.follows_something):
         raise RequestError(400, "caption: give a caption, lyrics, sample_query or sample_mode; all are empty")
-    notes = (*material.notes, *lm_work.notes)
     song = song_request(fields, model, material, lm_work, draw) | options(fields, defaults)
-    return Work(song, fields["audio_format"], notes, material.uploads)
+    asked = Asked(
+        changed(TABLE, fields, defaults), fields, song, model, catalogue.lm is not None, files, material.uploads)
+    return Work(song, fields["audio_format"], tuple(unused(asked)), material.uploads)
 
 
 def song_request(

@@ -19,6 +19,7 @@ from frontend.jobs.job import Job, State
 from frontend.paced import whole
 from frontend.progress import percent
 from frontend.services import Services
+from frontend.uploads import Files
 
 from .accept import accept, limits
 from .body import parse_body
@@ -57,7 +58,7 @@ def tasks(services: Services) -> Blueprint:
     async def format_input() -> Response:
         catalogue = services.require_catalogue()
         body = await _fields(services) | _FORMAT
-        work = work_of(read_task(body), body, catalogue, {}, draw_seed, services.defaults)
+        work = work_of(read_task(body), body, catalogue, Files(), draw_seed, services.defaults)
         written = await texts.write({**work.song, "kind": "format"})
         return _wrapped({name: written.get(name) for name in _WRITTEN})
 

@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from frontend.chat.fields import NATIVE_NAMES
 from frontend.chat.fields import TABLE as CHAT
 from frontend.native.fields import TABLE as NATIVE
 from frontend.unbuilt import TABLE as UNBUILT
@@ -23,7 +24,8 @@ def made() -> dict[str, str]:
     described = native.describe(with_list=True)
     return {
         "native_routes": tables.routes(native.operations()), "chat_routes": tables.routes(chat.operations()),
-        "native_fields": tables.fields(NATIVE, "metas"), "chat_fields": tables.fields(CHAT, "audio_config"),
+        "native_fields": tables.fields(NATIVE, "metas"),
+        "chat_fields": tables.fields(CHAT, "audio_config", NATIVE_NAMES),
         "native_statuses": tables.statuses(described), "job": tables.keys(answers.JOB),
         "error_codes": tables.meanings("error_code", answers.ERROR_CODES), "result": tables.keys(answers.RESULT),
         "progress": tables.keys(answers.PROGRESS),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from frontend.coerce import schema_of
 from frontend.fields import Field
+from frontend.native.usage import when
 
 from .operation import Operation
 from .schema import Json, default_text, values_text
@@ -18,11 +19,16 @@ def routes(operations: Iterable[Operation]) -> str:
     return _table(("route", "answers"), ((f"`{each.method} {each.path}`", each.answers) for each in operations))
 
 
-def fields(table: Iterable[Field], container: str) -> str:
-    """Every field of a request; `container` is the object of the body that may hold some of them."""
+def fields(table: Iterable[Field], container: str, native: Mapping[str, str] | None = None) -> str:
+    """Every field of a request; `container` is the object of the body that may hold some of them.
+
+    `native` are the native API's names of fields that are called otherwise.
+    """
+    names = native or {}
     rows = ((f"`{entry.name}`", ", ".join(f"`{name}`" for name in entry.also), "yes" if entry.nested else "",
-             values_text(schema_of(entry.read)), default_text(entry.default), entry.help) for entry in table)
-    return _table(("field", "also", f"in `{container}`", "values", "default", "meaning"), rows)
+             values_text(schema_of(entry.read)), default_text(entry.default), entry.help,
+             when(names.get(entry.name, entry.name))) for entry in table)
+    return _table(("field", "also", f"in `{container}`", "values", "default", "meaning", "used when"), rows)
 
 
 def unbuilt(table: Iterable[Field]) -> str:
