@@ -44,6 +44,7 @@ def test_every_field_has_an_entry_and_no_other_has():
         assert when(name)
 
 
+REGION = {"task_type": "repaint", "repainting_start": 1}
 NEEDS = [  # sent, what is said, beside which the same is used
     ({"audio_codes": CODES}, "it needs thinking=true", {"thinking": True}),
     ({"guidanceScale": 3}, "tiny-turbo is a turbo model, without guidance", ON_BASE),
@@ -52,8 +53,8 @@ NEEDS = [  # sent, what is said, beside which the same is used
     ({"cfgIntervalEnd": 0.1}, "tiny-turbo is a turbo model, without guidance", ON_BASE),
     ({"repainting_start": 1}, "text2music has no region", {"task_type": "repaint"}),
     ({"repainting_end": 3}, "text2music has no region", {"task_type": "lego"} | ON_BASE),
-    ({"repaint_mode": "balanced"}, "text2music has no region", {"task_type": "lego"} | ON_BASE),
-    ({"repaintStrength": 1}, "text2music has no region", {"task_type": "repaint", "repaint_mode": "balanced"}),
+    ({"repaint_mode": "balanced"}, "text2music has no region", REGION | {"task_type": "lego"} | ON_BASE),
+    ({"repaintStrength": 1}, "text2music has no region", REGION | {"repaint_mode": "balanced"}),
     ({"seed": 5}, "use_random_seed is true", {"use_random_seed": False}),
     ({"sampler_mode": "heun"}, None, {}),
     ({"dcw_mode": "low"}, "dcw_enabled is false", {"dcw_enabled": True}),
@@ -111,8 +112,18 @@ def test_a_caption_of_the_whole_song_is_for_models_that_were_trained_for_it():
 
 @pytest.mark.parametrize("mode", ["conservative", "aggressive", None])
 def test_strength_is_that_of_the_balanced_mode(mode):
-    sent = {"task_type": "repaint", "repaint_mode": mode, "repaint_strength": 0.1}
+    sent = REGION | {"repaint_mode": mode, "repaint_strength": 0.1}
     assert notes(uploads=TEN, **sent) == ("repaint_strength was not used: repaint_mode is not balanced",)
+
+
+@pytest.mark.parametrize(("start", "end", "is_kept"), [
+    (None, None, False), (0, 10, False), (-5, None, False), (-5, 12, False), (0.5, None, True), (0, 9.5, True),
+    (-5, 9, True), (3, 20, True),
+])
+def test_a_mode_is_for_what_is_kept(start, end, is_kept):
+    region = {"repainting_start": start, "repainting_end": end}
+    said = notes(uploads=TEN, task_type="repaint", repaint_mode="aggressive", **region)
+    assert said == (() if is_kept else ("repaint_mode was not used: nothing of the source is kept",))
 
 
 @pytest.mark.parametrize("task", TASKS_WITH_SOURCE)

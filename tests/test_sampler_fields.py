@@ -21,6 +21,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "sde": {"model": TURBO, "caption": "bells", "duration": 10, "seeds": [4], "steps": 4, "infer_method": "sde"},
     "balanced": {"model": TURBO, "caption": "bells", "seeds": [4], "steps": 4, "task": "repaint", "src_audio": SOURCE,
                  "repaint_start": 2.0, "repaint_end": 4.0, "repaint_mode": "balanced"},
+    "stem": {"model": BASE, "caption": "bells", "seeds": [4], "steps": 4, "task": "lego", "src_audio": SOURCE,
+             "tracks": ["drums"], "repaint_start": 2.0, "repaint_end": 4.0},
     **{task: {"model": BASE, "caption": "bells", "seeds": [4], "steps": 2, "task": task, "src_audio": SOURCE,
               "tracks": ["drums"]} for task in ("lego", "extract", "complete")},
 }
@@ -45,7 +47,7 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     (TURBO, {"chunk_mask_mode": "auto"}), ("repaint", {"chunk_mask_mode": "ones"}),
     ("cover", {"cover_noise_strength": 0.5}), ("repaint", {"repaint_mode": "conservative"}),
     ("repaint", {"repaint_mode": "balanced"}), ("repaint", {"repaint_mode": "aggressive"}),
-    ("lego", {"repaint_mode": "balanced"}), ("balanced", {"repaint_strength": 1.0}),
+    ("stem", {"repaint_mode": "balanced"}), ("balanced", {"repaint_strength": 1.0}),
 ]
 NOTHING = [
     (TURBO, {"guidance_scale": 15.0}), (TURBO, {"use_adg": True}), (TURBO, {"cfg_interval": [0.3, 0.4]}),
@@ -58,7 +60,7 @@ NOTHING = [
     (TURBO, {"repaint_mode": "balanced", "repaint_strength": 1.0}), (TURBO, {"cover_noise_strength": 0.5}),
     (TURBO, {"chunk_mask_mode": "ones"}), (TURBO, {"global_caption": "a slow song"}),
     (TURBO, {"fallback_duration": 120.0}), ("low", {"dcw_high_scaler": 0.9}), ("sde", {"sampler_mode": "heun"}),
-    ("repaint", {"repaint_strength": 1.0}),
+    ("repaint", {"repaint_strength": 1.0}), ("lego", {"repaint_mode": "balanced"}),
 ]
 
 

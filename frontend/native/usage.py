@@ -12,6 +12,7 @@ from typing import Any
 
 from contract.tasks import TASKS, LmPart, Task
 from frontend import musicality
+from frontend.audio.pcm import SAMPLE_RATE
 from frontend.catalogue import Model
 from frontend.defaults import Defaults
 from frontend.fields import Field, Fields
@@ -51,6 +52,13 @@ class Asked:
     @property
     def follows_something(self) -> bool:
         return self.follows_codes or "src_audio" in self.uploads
+
+    @property
+    def keeps_something(self) -> bool:
+        """The region leaves some of the source out."""
+        seconds = self.uploads["src_audio"].samples / SAMPLE_RATE
+        start, end = self.song["repaint_start"], self.song["repaint_end"]
+        return bool(start > 0 or (end is not None and end < seconds))
 
     @property
     def is_sampled(self) -> bool:
@@ -111,6 +119,8 @@ _SOURCE: Needs = (
 )
 _REGION = Need("by repaint and lego", lambda asked: asked.task.has_region, "{task} has no region")
 # A song that follows audio codes is a cover of them.
+_KEEPING: Needs = (_REGION, Need(
+    "where some of the source is kept", lambda asked: asked.keeps_something, "nothing of the source is kept"))
 _COVERED = Need("by cover and cover-nofsq, and with audio codes", lambda asked: asked.follows_codes
                 or asked.task.name in ("cover", "cover-nofsq"), "{task} begins with noise")
 _TRACKS: Needs = (
@@ -196,8 +206,8 @@ USES: Mapping[str, Needs] = {
     "src_audio": _SOURCE,
     "src_audio_path": (_came_by_path("src_audio"), *_SOURCE),
     "reference_audio_path": (_came_by_path("reference_audio"),),
-    "repainting_start": (_REGION,), "repainting_end": (_REGION,), "repaint_mode": (_REGION,),
-    "repaint_strength": (_REGION, Need("with `repaint_mode` balanced", lambda asked: asked.song["repaint_mode"]
+    "repainting_start": (_REGION,), "repainting_end": (_REGION,), "repaint_mode": _KEEPING,
+    "repaint_strength": (*_KEEPING, Need("with `repaint_mode` balanced", lambda asked: asked.song["repaint_mode"]
                                        == "balanced", "repaint_mode is not balanced")),
     "repaint_latent_crossfade_frames": _MODE_DECIDES, "repaint_wav_crossfade_sec": _MODE_DECIDES,
     "audio_cover_strength": (
