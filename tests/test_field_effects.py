@@ -71,8 +71,11 @@ def test_there_is_a_test_of_its_effect(name):
 def test_what_does_nothing_leaves_the_request_as_it_is(name):
     plain = submission({"caption": "x"}, BOTH, draw=lambda: 7)
     for value in (True, False):
-        assert submission({"caption": "x", name: value}, BOTH, draw=lambda: 7) == plain
-        assert submission({"caption": "x", "metas": json.dumps({name: value})}, BOTH, draw=lambda: 7) == plain
+        for body in ({name: value}, {"metas": json.dumps({name: value})}):
+            made = submission({"caption": "x", **body}, BOTH, draw=lambda: 7)
+            assert made.song == plain.song
+            assert len(made.notes) == 1
+            assert name in made.notes[0]
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -95,7 +95,9 @@ def test_a_field_is_named_unless_it_has_what_it_needs(sent, reason, beside):
      ["repaint_latent_crossfade_frames was not used: repaint_mode decides",
       "repaintWavCrossfadeSec was not used: repaint_mode decides"]),
     ({"global_caption": "slow"}, ["global_caption was not used: tiny-turbo was not trained for it"]),
-    ({"use_tiled_decode": False, "constrained_decoding_debug": True, "is_format_caption": True}, []),
+    ({"use_tiled_decode": False, "constrained_decoding_debug": True},
+     ["use_tiled_decode was not used: decoding is always by tiles",
+      "constrained_decoding_debug was not used: it does nothing here"]),
     ({"colour": "blue", "temperature": 2, "format": "mp3"}, []),
 ])
 def test_fields_beside_others(body, lines):
@@ -212,22 +214,38 @@ def test_formatting_needs_words():
         "use_format was not used: there is no caption and no lyrics",)
 
 
+SAME = "not used, and at their defaults: "
+
+
 @pytest.mark.parametrize("body", [
-    {entry.name: entry.default for entry in TABLE if entry.default not in (None, "", ()) and entry.name != "seed"},
-    {"seed": -1}, {"seed": "-1"}, {"repainting_end": -1}, {"repainting_end": 0}, {"audio_duration": -1},
-    {"lm_top_k": 0}, {"guidance_scale": "7.0"}, {"repaint_latent_crossfade_frames": 10},
+    {"seed": -1}, {"seed": "-1"}, {"repaintingEnd": -1}, {"repainting_end": 0}, {"lm_top_k": 0},
+    {"guidance_scale": "7.0"}, {"repaint_latent_crossfade_frames": 10}, {"use_tiled_decode": True},
 ])
-def test_a_value_that_is_the_default_changes_nothing_and_is_not_named(body):
-    assert notes(**body | {"caption": "x"}) == ()
-    assert notes(uploads=TEN, task_type="cover", **{k: v for k, v in body.items() if k not in ("caption", "task_type")}
-                 ) == ()
+def test_values_that_are_the_default_s_are_named_in_one_line(body):
+    [name] = body
+    assert notes(**body) == (f"{SAME}{name}",)
+    [line] = notes(**body, use_adg=False)
+    assert set(line.removeprefix(SAME).split(", ")) == {name, "use_adg"}
+
+
+def test_a_client_that_sends_every_field_at_its_default_reads_one_line():
+    defaults = {entry.name: entry.default for entry in TABLE}
+    body = {name: value for name, value in defaults.items() if value not in (None, "", ()) and name != "seed"}
+    [line] = notes(**body | {"caption": "x"})
+    assert line.startswith(SAME)
+    named = line.removeprefix(SAME).split(", ")
+    assert {"guidance_scale", "use_adg", "repaint_strength", "dcw_mode", "lm_cfg_scale"} <= set(named)
+    assert {"batch_size", "inference_steps", "shift", "audio_format", "dcw_enabled", "sampler_mode"}.isdisjoint(named)
+    assert notes(audio_duration=-1) == ()
+    assert notes(uploads=TEN, task_type="cover", audio_duration=-1) == (f"{SAME}audio_duration",)
 
 
 def test_the_default_is_the_one_that_is_set():
     def said(**body):
         return submission({"caption": "x", **body}, BOTH, defaults=UPSTREAM["2026-06"]).notes
 
-    assert said() == said(repaint_mode="balanced", dcw_enabled=True, chunk_mask_mode="auto") == ()
+    assert said() == ()
+    assert said(repaint_mode="balanced", dcw_enabled=True, chunk_mask_mode="auto") == (f"{SAME}repaint_mode",)
     assert said(repaint_mode="aggressive") == ("repaint_mode was not used: text2music has no region",)
     assert said(dcw_mode="low", dcw_scaler=0.1) == ()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from contract.tasks import TASKS
 from pipeline.errors import SongError
 from pipeline.request import SCHEMA, parse_json, read_song
 
@@ -38,6 +39,22 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"repaint_end": 1201}, "repaint_end: must be between -600 and 1200"),
     ({"cover_strength": 1.1}, "cover_strength: must be between 0 and 1"),
     ({"return": ["everything"]}, "return: each must be one of latents, codes"),
+    ({"sampler_mode": "dpm"}, "sampler_mode: must be one of euler, heun"),
+    ({"velocity_norm_threshold": 11}, "velocity_norm_threshold: must be between 0 and 10"),
+    ({"velocity_ema_factor": 1.1}, "velocity_ema_factor: must be between 0 and 1"),
+    ({"dcw_enabled": 1}, "dcw_enabled: must be true or false"),
+    ({"dcw_mode": "mid"}, "dcw_mode: must be one of low, high, double, pix"),
+    ({"dcw_scaler": 2}, "dcw_scaler: must be between 0 and 1"),
+    ({"dcw_high_scaler": -0.1}, "dcw_high_scaler: must be between 0 and 1"),
+    ({"dcw_wavelet": "db4"}, "dcw_wavelet: must be one of haar"),
+    ({"latent_shift": 11}, "latent_shift: must be between -10 and 10"),
+    ({"latent_rescale": 0}, "latent_rescale: must be between 0.1 and 10"),
+    ({"cover_noise_strength": 1.1}, "cover_noise_strength: must be between 0 and 1"),
+    ({"repaint_mode": "bold"}, "repaint_mode: must be one of null, conservative, balanced, aggressive"),
+    ({"repaint_strength": 2}, "repaint_strength: must be between 0 and 1"),
+    ({"chunk_mask_mode": "none"}, "chunk_mask_mode: must be one of explicit, auto, ones"),
+    ({"global_caption": "x" * 2001}, "global_caption: must have at most 2000 characters"),
+    ({"fallback_duration": 9}, "fallback_duration: must be between 10 and 600"),
     ({"thinking": "yes"}, "thinking: must be true or false"),
     ({"sample_query": "x" * 2001}, "sample_query: must have at most 2000 characters"),
     ({"use_format": True}, "use_format: must be one of off, try, need"),
@@ -65,6 +82,10 @@ def test_every_field_has_a_bad_value_here_or_any_text_is_good():
     free = {"kind", "model", "vocal_language", "key_scale", "instruction", "use_adg", "timesteps", "sample_mode",
             "use_cot_metas", "use_cot_caption", "use_cot_language", "constrained_decoding"}
     assert set(SCHEMA["properties"]) - tried == free
+
+
+def test_the_schema_s_tasks_are_the_contract_s():
+    assert SCHEMA["properties"]["task"]["enum"] == list(TASKS)
 
 
 def test_missing_fields_take_the_schema_s_default():

@@ -88,6 +88,7 @@ def options(fields: Fields, defaults: Defaults) -> dict[str, Any]:
     """Upstream's later options of the sampler and of tasks with a source, under the pipeline's names for them."""
     mask = fields["chunk_mask_mode"]
     return {name: fields[name] for name in _OPTIONS} | {
+        "sampler_mode": fields["sampler_mode"] if fields["infer_method"] == "ode" else "euler",
         "chunk_mask_mode": defaults.auto_mask if mask == "auto" else mask,
         "fallback_duration": defaults.fallback_duration,
     }

@@ -1,7 +1,7 @@
 """What each field needs to be used: one table, for the notes of a song and for the documentation.
 
-A field that was sent and not used is named in `generation_info`. One whose value is its default's changes nothing, used
-or not, and is not named.
+A field that was sent and not used is named in `generation_info`: with the reason, or, where its value is the default's
+and changes nothing anyway, in one line with all others of that kind.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class Need:
 
 Needs = tuple[Need, ...]
 ALWAYS: Needs = ()
-_NAMELESS: Needs = (Need("never, and not named", lambda asked: True, ""),)
+_TILES: Needs = (Need("never", lambda asked: False, "decoding is always by tiles"),)
+_NOTHING: Needs = (Need("never", lambda asked: False, "it does nothing here"),)
 _MODE_DECIDES: Needs = (Need("never", lambda asked: False, "repaint_mode decides"),)
 
 _STEPS: Needs = (Need("without `timesteps`", lambda asked: asked.song["timesteps"] is None, "timesteps win"),)
@@ -163,7 +164,8 @@ USES: Mapping[str, Needs] = {
         "infer_method", "velocity_norm_threshold", "velocity_ema_factor", "dcw_enabled", "latent_shift",
         "latent_rescale", "task_type", "instruction", "chunk_mask_mode", "reference_audio", "stream", "instrumental",
     ), ALWAYS),
-    **dict.fromkeys(("use_tiled_decode", "constrained_decoding_debug", "is_format_caption"), _NAMELESS),
+    "use_tiled_decode": _TILES,
+    **dict.fromkeys(("constrained_decoding_debug", "is_format_caption"), _NOTHING),
     "lyrics": (Need("unless `instrumental` is asked for", lambda asked: not asked.song["instrumental"]
                     or musicality.is_instrumental(asked.song["lyrics"]), "the song is instrumental"),),
     "thinking": (Need("by text2music, and with given audio codes", lambda asked: asked.song["codes"]
@@ -237,12 +239,20 @@ def changed(table: Iterable[Field], fields: Fields, defaults: Defaults) -> dict[
 
 
 def unused(asked: Asked) -> Iterator[str]:
-    """A line for each file and field that the song does not use; unknown fields are no fields."""
+    """A line for each file and field that the song does not use, and one for those at their defaults."""
     uploaded = {field: asked.files.called(field) for field in asked.files.uploads}
     names = {field: called for field, called in uploaded.items() if called != asked.fields.sent.get(f"{field}_path")}
     for name, called in {**names, **asked.names}.items():
-        lacking = next((need for need in USES[name] if not need.is_met(asked)), None)
-        if lacking is not None:
+        if (lacking := _lacking(name, asked)) is not None:
             yield f"{called} was not used: {lacking.reason.format(task=asked.task.name, model=asked.model.name)}"
     for called in asked.files.strangers:
         yield f"{called} was not used: no file has that name"
+    same = [called for name, called in asked.fields.sent.items()
+            if name not in asked.names and _lacking(name, asked) is not None]
+    if same:
+        yield f"not used, and at their defaults: {', '.join(same)}"
+
+
+def _lacking(name: str, asked: Asked) -> Need | None:
+    """What the song lacks of what the field needs."""
+    return next((need for need in USES[name] if not need.is_met(asked)), None)
