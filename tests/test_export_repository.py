@@ -139,7 +139,7 @@ def test_facts_of_both_models(repository):
     )
     assert turbo["shift"] == {"default": 3.0, "choices": [1, 2, 3]}
     assert base["shift"] == {"default": 3.0, "min": 1, "max": 5}
-    assert turbo["tasks"] == ["text2music", "cover", "repaint"]
+    assert turbo["tasks"] == ["text2music", "cover", "cover-nofsq", "repaint"]
     assert base["tasks"] == [*turbo["tasks"], "lego", "extract", "complete"]
     for one in (turbo, base):
         assert one["tiny"]
