@@ -149,12 +149,15 @@ def choice(*allowed: str) -> Reader:
     return read
 
 
-@takes(type="string", enum=["haar"])
+# Those that upstream offers; db1 is PyWavelets' other name of haar.
+_WAVELETS = ("haar", "db1", "db2", "db4", "sym4", "sym8", "coif2")
+
+
+@takes(type="string", enum=list(_WAVELETS))
 def wavelet(value: object) -> str:
-    """The one basis that is built; other names are those of upstream's library."""
-    if not isinstance(value, str) or value.strip().lower() != "haar":
-        raise ValueError("must be haar; only haar is built")
-    return "haar"
+    """A wavelet by PyWavelets' name; that only haar is built is no matter of reading it."""
+    name: str = choice(*_WAVELETS)(value)
+    return "haar" if name == "db1" else name
 
 
 @takes(description="10 to 600; 0 and less: the server chooses", anyOf=[

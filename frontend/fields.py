@@ -41,10 +41,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Fields:
-    """A read request: `values` by canonical name; `sent` maps the fields that the client set to the name it used."""
+    """A read request: `values` by canonical name; `sent` maps the fields that the client set to the name it used.
+
+    `unbuilt` are the names of fields that it set and that are not built.
+    """
 
     values: Mapping[str, Any]
     sent: Mapping[str, str] = field(default_factory=dict)
+    unbuilt: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]

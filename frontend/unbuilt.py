@@ -1,4 +1,4 @@
-"""Fields of upstream's later servers that are not built: what would change the song is refused, all else passes."""
+"""Fields of upstream's later servers that are not built: what would change the song is refused, all else is named."""
 
 from __future__ import annotations
 
@@ -26,27 +26,45 @@ def _field(name: str, read: Reader, neutral: object, shown: str, text: str) -> F
     return Field(spellings(name), only, neutral, nested=True, help=text)
 
 
-def _nothing(value: object) -> object:
-    """What is sent at all is something: null and blank text never reach a reader."""
+def _thing(value: object) -> object:
+    """False is nothing, and so is an empty object; null and blank text never reach a reader."""
+    return None if value is False or value == {} else value
+
+
+@coerce.takes(description="any value, as long as the other is not built")
+def _anything(value: object) -> object:
     return value
 
 
+def _detail(name: str, text: str) -> Field:
+    """A field that says how another one works, and does nothing without it."""
+    return Field(spellings(name), _anything, None, nested=True, help=text)
+
+
 TABLE: tuple[Field, ...] = (
-    _field("retake_variance", _number, 0.0, "0", "mixes other noise in; `retake_seed` says which"),
-    _field("flow_edit_morph", coerce.flag, False, "false", "morphs the source; all other `flow_edit_*` say how"),
+    _field("retake_variance", _number, 0.0, "0", "mixes other noise in"),
+    _detail("retake_seed", "which noise `retake_variance` mixes in"),
+    _field("flow_edit_morph", coerce.flag, False, "false", "morphs the source"),
+    *(_detail(f"flow_edit_{name}", "how `flow_edit_morph` does it")
+      for name in ("source_caption", "source_lyrics", "n_min", "n_max", "n_avg")),
     _field("fade_in_duration", _number, 0.0, "0", "seconds that fade in"),
     _field("fade_out_duration", _number, 0.0, "0", "seconds that fade out"),
-    _field("enable_normalization", coerce.flag, True, "true", "songs always peak at -1 dBFS, but for a repaint"),
+    _field("enable_normalization", coerce.flag, True, "true",
+           "a song peaks at -1 dBFS, unless samples of its source are kept"),
     _field("normalization_db", _number, -1.0, "-1", "the peak in dBFS"),
-    _field("source_repaint_latents", _nothing, None, "null", "what a repaint keeps, as latents"),
+    _field("source_repaint_latents", _thing, None, "null", "what a repaint keeps, as latents"),
     _field("analysis_only", coerce.flag, False, "false", "metadata of the source instead of a song"),
     _field("full_analysis_only", coerce.flag, False, "false", "the same with lyrics"),
     _field("extract_codes_only", coerce.flag, False, "false", "audio codes of the source instead of a song"),
-    _field("lora_path", _nothing, None, "null", "an adapter of the model"),
+    _field("lora_path", _thing, None, "null", "an adapter of the model"),
+    _detail("lora_scale", "strength of `lora_path`"),
 )
 NAMES = frozenset(name for entry in TABLE for name in entry.names)
 
 
-def refuse_unbuilt(levels: Sequence[Level]) -> None:
-    """Errors: RequestError 400 naming the first field of TABLE that would change the song."""
-    read_fields(TABLE, levels)
+def refuse_unbuilt(levels: Sequence[Level]) -> tuple[str, ...]:
+    """What the client calls those that it sent.
+
+    Errors: RequestError 400 naming the first that would change the song.
+    """
+    return tuple(read_fields(TABLE, levels).sent.values())

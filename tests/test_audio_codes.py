@@ -36,6 +36,16 @@ def test_the_pipelines_event():
     assert parse(b'{"type": "codes", "item": 1, "codes": [3, 63999]}', None) == Codes(1, (3, 63999))
 
 
+async def test_a_form_has_a_list_by_sending_the_name_again(client, services):
+    """As HTTP clients send lists; of any other name the first one counts."""
+    form = SEEDED | {"thinking": "true", "audio_codes": GIVEN, "batch_size": ["2", "1"]}
+    for files in ({}, {"files": [("unused", ("", b""))]}):
+        answer = await client.post("/v1/music/generate", data=form, **files)
+        assert answer.status_code == 200, answer.text
+        job = await ended(services, answer.json()["job_id"])
+        assert job.work.song["codes"] == [[1, 2], [63_999]]
+
+
 def test_results_of_before_have_no_codes():
     assert code_texts({}) is None
     assert code_texts({"codes": [[1, 2], [63999]]}) == GIVEN

@@ -112,7 +112,9 @@ FIELDS = {
                      [("all", "must be one of low, high, double, pix"), (1, "must be one of")]),
     "dcw_scaler": numbers("dcw_scaler", [(0, 0.0), (1, 1.0)], [-0.1, 1.1], "must be between 0 and 1"),
     "dcw_high_scaler": numbers("dcw_high_scaler", [(0, 0.0), (1, 1.0)], [-0.1, 1.1], "must be between 0 and 1"),
-    "dcw_wavelet": Walk("dcw_wavelet", [(" Haar", "haar")], [("db4", "only haar is built"), (1, "only haar is built")]),
+    "dcw_wavelet": Walk(
+        "dcw_wavelet", [(" Haar", "haar"), ("DB1", "haar")],
+        [("daisy", "must be one of haar"), (1, "must be one of haar")]),
     "latent_shift": numbers("latent_shift", [(-10, -10.0), (10, 10.0)], [-10.1, 10.1], "must be between -10 and 10"),
     "latent_rescale": numbers("latent_rescale", [(0.1, 0.1), (10, 10.0)], [0, 10.1], "must be between 0.1 and 10"),
     "timesteps": Walk("timesteps", [("1, 0.5,0", [1, 0.5, 0]), ([0.9, 0.5], [0.9, 0.5]), ("0.7", [0.7])], [

@@ -98,6 +98,11 @@ def test_a_field_is_named_unless_it_has_what_it_needs(sent, reason, beside):
     ({"use_tiled_decode": False, "constrained_decoding_debug": True},
      ["use_tiled_decode was not used: decoding is always by tiles",
       "constrained_decoding_debug was not used: it does nothing here"]),
+    ({"dcw_wavelet": "db4"}, ["dcw_wavelet was not used: dcw_enabled is false"]),
+    ({"dcw_wavelet": "db4", "dcw_enabled": True, "dcw_mode": "pix"}, ["dcw_wavelet was not used: dcw_mode is pix"]),
+    ({"dcw_wavelet": "db1", "dcw_enabled": True}, []),
+    ({"seed": "1,2,3", "use_random_seed": False}, ["seed was used in part: 3 seeds for 2 songs"]),
+    ({"seed": "1,2", "use_random_seed": False}, []),
     ({"colour": "blue", "temperature": 2, "format": "mp3"}, []),
 ])
 def test_fields_beside_others(body, lines):
@@ -120,11 +125,18 @@ def test_strength_is_that_of_the_balanced_mode(mode):
 
 @pytest.mark.parametrize(("start", "end", "is_kept"), [
     (None, None, False), (0, 10, False), (-5, None, False), (-5, 12, False), (0.5, None, True), (0, 9.5, True),
-    (-5, 9, True), (3, 20, True),
+    (-5, 9, True), (3, 20, True), (1e-6, None, False),
 ])
 def test_a_mode_is_for_what_is_kept(start, end, is_kept):
     region = {"repainting_start": start, "repainting_end": end}
     said = notes(uploads=TEN, task_type="repaint", repaint_mode="aggressive", **region)
+    assert said == (() if is_kept else ("repaint_mode was not used: nothing of the source is kept",))
+
+
+@pytest.mark.parametrize(("samples", "is_kept"), [(48_000, True), (127 * 1_920, True), (127 * 1_920 + 1, False)])
+def test_what_fills_a_short_song_up_is_kept_too(samples, is_kept):
+    short = {"src_audio": Upload("a", samples)}
+    said = notes(uploads=short, task_type="repaint", repaint_mode="conservative")
     assert said == (() if is_kept else ("repaint_mode was not used: nothing of the source is kept",))
 
 
@@ -202,6 +214,8 @@ def test_what_the_lm_writes_with():
     ({"desc": "pop", "format": True}, ["format was not used: the LM writes the whole song"]),
     ({"sample_mode": True, "use_format": True}, ["use_format was not used: the LM writes the whole song"]),
     ({"desc": "a Japanese song", "vocal_language": "unknown"},
+     ["vocal_language was not used: sample_query names another"]),
+    ({"desc": "a Japanese song", "vocal_language": "en"},
      ["vocal_language was not used: sample_query names another"]),
     ({"desc": "a Japanese song", "vocal_language": "de"}, []), ({"desc": "a song", "vocal_language": "unknown"}, []),
 ])
@@ -300,6 +314,8 @@ def chat_notes(text="<prompt>x</prompt>", catalogue=BOTH, uploads=None, **body):
 
 
 @pytest.mark.parametrize(("text", "body", "lines"), [
+    ("<prompt>x</prompt><lyrics>la</lyrics>", {"instrumental": True},
+     ["lyrics were not used: the song is instrumental"]),
     ("<prompt>x</prompt>", {"audio_config": {"guidanceScale": 3}},
      ["audio_config.guidanceScale was not used: tiny-turbo is a turbo model, without guidance"]),
     ("<prompt>x</prompt>", {"temperature": 0.5, "top_p": 0.8},

@@ -12,13 +12,17 @@ from frontend.fields import camel
 from frontend.native.fields import TABLE as NATIVE
 from frontend.native.fields import read
 from frontend.native.routes import create_app
+from frontend.native.submission import submission
 from frontend.native.task_fields import read_task
 from frontend.unbuilt import TABLE
 from tests.serving import served
+from tests.test_native_fields import BOTH
 
 NUMBERS = {"retake_variance": "0", "fade_in_duration": "0", "fade_out_duration": "0", "normalization_db": "-1"}
 FLAGS = dict.fromkeys(("flow_edit_morph", "analysis_only", "full_analysis_only", "extract_codes_only"), "false") | {
     "enable_normalization": "true"}
+DETAILS = ("retake_seed", "lora_scale", *(f"flow_edit_{name}" for name in (
+    "source_caption", "source_lyrics", "n_min", "n_max", "n_avg")))
 ABSENT = dict.fromkeys(("source_repaint_latents", "lora_path"), "null")
 
 
@@ -28,7 +32,7 @@ def neutral(name):
         return [number, int(number), str(number), f" {NUMBERS[name]} ", None, ""]
     if name in FLAGS:
         return [True, "yes", 1, None, ""] if FLAGS[name] == "true" else [False, "no", "0", 0, None, ""]
-    return [None, "", " ", []]
+    return [None, "", " ", [], False, {}]
 
 
 def changing(name):
@@ -52,18 +56,24 @@ def bodies(name, value):
 
 
 def test_all_are_tried_and_none_is_built():
-    assert {entry.name for entry in TABLE} == {*NUMBERS, *FLAGS, *ABSENT}
+    assert {entry.name for entry in TABLE} == {*NUMBERS, *FLAGS, *ABSENT, *DETAILS}
     assert not {name for entry in TABLE for name in entry.names} & {name for entry in NATIVE for name in entry.names}
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in TABLE])
-def test_neutral_values_pass_and_leave_no_trace(name):
+BUILT_OF = [entry.name for entry in TABLE if entry.name not in DETAILS]
+
+
+@pytest.mark.parametrize("name", BUILT_OF)
+def test_neutral_values_pass_and_are_named(name):
     for value in neutral(name):
-        for reader, body, _ in bodies(name, value):
-            assert reader({"caption": "x"} | body) == reader({"caption": "x"}), body
+        for reader, body, spelt in bodies(name, value):
+            made, plain = reader({"caption": "x"} | body), reader({"caption": "x"})
+            assert (made.values, made.sent) == (plain.values, plain.sent), body
+            said = isinstance(value, (bool, int, float, dict)) or bool(value and str(value).strip())
+            assert made.unbuilt == ((spelt,) if said else ()), body
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in TABLE])
+@pytest.mark.parametrize("name", BUILT_OF)
 def test_any_other_value_is_a_400_of_one_line(name):
     passes = (NUMBERS | FLAGS | ABSENT)[name]
     for value in changing(name):
@@ -77,11 +87,20 @@ def test_any_other_value_is_a_400_of_one_line(name):
 @pytest.mark.parametrize("sent", [
     {"retake_seed": 5}, {"retake_seed": 5, "retake_variance": 0}, {"flow_edit_source_caption": "x"},
     {"flow_edit_n_min": 0.5, "flow_edit_n_max": 0.6, "flow_edit_n_avg": 4, "flow_edit_source_lyrics": "la"},
-    {"allow_lm_batch": False, "parallel_thinking": True, "use_cot_lyrics": True, "lora_scale": 0.5},
+    {"lora_scale": 0.5},
 ])
-def test_what_matters_only_beside_those_is_ignored(sent):
+def test_what_matters_only_beside_those_passes_and_is_named(sent):
     for reader in (read, read_task, read_chat):
-        assert reader({"caption": "x"} | sent) == reader({"caption": "x"})
+        made, plain = reader({"caption": "x"} | sent), reader({"caption": "x"})
+        assert (made.values, made.sent, set(made.unbuilt)) == (plain.values, plain.sent, set(sent))
+    assert submission({"caption": "x", "retakeSeed": 5, "fade_in_duration": 0}, BOTH, draw=lambda: 7).notes == (
+        "not built, and at values that change nothing: retakeSeed, fade_in_duration",)
+
+
+def test_unknown_fields_stay_unknown():
+    sent: dict[str, object] = {"caption": "x", "allow_lm_batch": False, "parallel_thinking": True}
+    for reader in (read, read_task, read_chat):
+        assert reader(sent) == reader({"caption": "x"})
 
 
 async def test_over_http(scripted, tmp_path):

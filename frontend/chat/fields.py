@@ -65,5 +65,5 @@ def read(body: Mapping[str, object]) -> Fields:
     # A flat `format` is the native API's other name of use_format: too ambiguous to be read as anything.
     flat = {name: value for name, value in body.items() if name != "format"}
     levels = (Level(flat), Level(config or {}, "audio_config."))
-    refuse_unbuilt(levels)
-    return read_fields(TABLE, levels)
+    unbuilt = refuse_unbuilt(levels)
+    return replace(read_fields(TABLE, levels), unbuilt=unbuilt)

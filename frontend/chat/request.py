@@ -59,8 +59,11 @@ def chat_work(
         raise RequestError(400, f"messages: {task} needs the song that it follows, as input_audio")
     native = _native_fields(fields, wish, catalogue)
     work = work_of(native, {}, catalogue, files, draw, defaults)
-    # The default asks for a better text where an LM is there: a song is never refused or held up for want of one.
-    improves = fields["use_format"] and TASKS[task].lm is not LmPart.NOTHING
+    # The default asks for a better text where an LM is there: a song is never refused or held up for want of one. Of a
+    # song that follows a source the LM writes no other words unless it is asked to.
+    part = TASKS[task].lm
+    improves = fields["use_format"] and (
+        part is LmPart.CODES or (part is LmPart.METADATA and "use_format" in fields.sent))
     own = {
         "instrumental": is_instrumental(fields, wish, work.song["instrumental"]),
         "use_format": "try" if improves else "off", "use_cot_metas": fields["use_cot_metas"],
@@ -93,4 +96,4 @@ def _native_fields(fields: Fields, wish: Wish, catalogue: Catalogue) -> Fields:
     texts: dict[str, Any] = {"caption": wish.prompt, "lyrics": wish.lyrics, "sample_query": wish.query}
     values |= texts | {"model": None if model is None else model.name, "use_random_seed": "seed" not in fields.sent}
     sent = {native: fields.sent[name] for name, native in names.items() if name in fields.sent}
-    return Fields(values, sent | {name: "messages" for name, text in texts.items() if text})
+    return Fields(values, sent | {name: "messages" for name, text in texts.items() if text}, fields.unbuilt)

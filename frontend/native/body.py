@@ -13,6 +13,7 @@ from frontend.errors import RequestError
 from frontend.paced import chunks, whole
 from frontend.uploads import Intake
 
+from .fields import LISTED
 from .multipart import read_form
 
 FORM = "application/x-www-form-urlencoded"
@@ -53,12 +54,16 @@ def parse_body(content_type: str, body: bytes) -> dict[str, Any]:
 
 
 def form_fields(body: bytes) -> dict[str, Any]:
-    """The first value of every name of an urlencoded form."""
+    """The first value of every name of an urlencoded form; all of those that may be a list."""
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError:
         raise RequestError(400, f"{FORM}: must be UTF-8 text with at most {_MAX_FIELDS} fields") from None
-    return dict(reversed(pairs))
+    values: dict[str, Any] = dict(reversed(pairs))
+    for name in LISTED & values.keys():
+        found = [value for sent, value in pairs if sent == name]
+        values[name] = found if len(found) > 1 else found[0]
+    return values
 
 
 def json_object(body: bytes, not_an_object: str) -> dict[str, Any]:

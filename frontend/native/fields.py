@@ -6,6 +6,7 @@ The top level of the body beats the nested metadata object, field by field.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from contract.tasks import TASKS
@@ -112,14 +113,16 @@ FILES = {
     **dict.fromkeys(spellings("src_audio ctx_audio"), "src_audio"),
     **dict.fromkeys(spellings("reference_audio ref_audio"), "reference_audio"),
 }
+# A form has a list by sending a name again; of all other names the first one counts, as documented.
+LISTED = frozenset(name for entry in TABLE if entry.name == "audio_code_string" for name in entry.names)
 NAMES = frozenset(name for entry in TABLE for name in entry.names) | frozenset(NESTED_OBJECTS)
 
 
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
     levels = (Level(body), Level(nested_metadata(body)))
-    refuse_unbuilt(levels)
-    return read_fields(TABLE, levels)
+    unbuilt = refuse_unbuilt(levels)
+    return replace(read_fields(TABLE, levels), unbuilt=unbuilt)
 
 
 def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:

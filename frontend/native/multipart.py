@@ -16,7 +16,7 @@ from frontend import unbuilt
 from frontend.errors import RequestError
 from frontend.uploads import Intake, Sink
 
-from .fields import FILES, NAMES
+from .fields import FILES, LISTED, NAMES
 
 _PIECE = 1 << 14  # a few milliseconds of decoding, whatever is in it
 _LINE_BREAK = re.compile(rb"[\r\n]")
@@ -35,8 +35,9 @@ class Part(Protocol):
 async def read_form(
     content_type: str, body: AsyncIterator[bytes], text_limit: int, intake: Intake
 ) -> dict[str, object]:
-    """The texts by name, the first of repeated names; files go to `intake`. Errors: 400, 413.
+    """The texts by name, the first of repeated names, all of those that may be a list; files go to `intake`.
 
+    Errors: 400, 413.
     `text_limit` bytes is what all texts and headers of parts may have together.
     """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
@@ -66,7 +67,7 @@ class Texts:
     """The text parts, one after the other; 413 when they hold more than `limit` bytes together."""
 
     def __init__(self, limit: int) -> None:
-        self.values: dict[str, str] = {}
+        self.values: dict[str, str | list[str]] = {}
         self._left = limit
         self._limit = limit
         self._name = ""
@@ -89,9 +90,12 @@ class Texts:
 
     async def close(self) -> None:
         try:
-            self.values.setdefault(self._name, self._data.decode())
+            text = self._data.decode()
         except UnicodeDecodeError:
             raise RequestError(400, "multipart/form-data: text must be UTF-8") from None
+        before = self.values.setdefault(self._name, text)
+        if before is not text and self._name in LISTED:
+            self.values[self._name] = [*(before if isinstance(before, list) else [before]), text]
 
 
 class FilePart:

@@ -21,7 +21,7 @@ from .usage import Asked, changed, unused
 Draw = Callable[[], int]
 _OPTIONS = (
     "sampler_mode", "velocity_norm_threshold", "velocity_ema_factor", "dcw_enabled", "dcw_mode", "dcw_scaler",
-    "dcw_high_scaler", "dcw_wavelet", "latent_shift", "latent_rescale", "repaint_mode", "repaint_strength",
+    "dcw_high_scaler", "latent_shift", "latent_rescale", "repaint_mode", "repaint_strength",
     "cover_noise_strength", "global_caption",
 )
 
@@ -89,6 +89,7 @@ def options(fields: Fields, defaults: Defaults) -> dict[str, Any]:
     mask = fields["chunk_mask_mode"]
     return {name: fields[name] for name in _OPTIONS} | {
         "sampler_mode": fields["sampler_mode"] if fields["infer_method"] == "ode" else "euler",
+        "dcw_wavelet": "haar",
         "chunk_mask_mode": defaults.auto_mask if mask == "auto" else mask,
         "fallback_duration": defaults.fallback_duration,
     }
@@ -128,6 +129,9 @@ def _check_ranges(fields: Fields, model: Model) -> None:
     if model.is_turbo and sum(t > 0 for t in fields["timesteps"] or ()) > model.max_steps:
         name = fields.called("timesteps")
         raise RequestError(400, f"{name}: must have at most {model.max_steps} values above 0 on {model.name}")
+    is_corrected = fields["dcw_enabled"] and fields["dcw_mode"] != "pix"
+    if is_corrected and fields["dcw_wavelet"] != "haar":
+        raise RequestError(400, f"{fields.called('dcw_wavelet')}: must be haar with dcw_enabled; no other is built")
     if fields["cfg_interval_start"] > fields["cfg_interval_end"]:
         name = fields.called("cfg_interval_start")
         raise RequestError(400, f"{name}: must not be above cfg_interval_end, {fields['cfg_interval_end']:g}")

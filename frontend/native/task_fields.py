@@ -24,5 +24,5 @@ def read_task(body: Mapping[str, object]) -> Fields:
     """Every field out of `body`, then out of its `param_obj`, then out of its metadata. Errors: RequestError 400."""
     _, parameters = first_of(_PARAMETERS, body)
     levels = (Level(body), Level(object_in(parameters)), Level(nested_metadata(body)))
-    refuse_unbuilt(levels)
-    return read_fields(TASK_TABLE, levels)
+    unbuilt = refuse_unbuilt(levels)
+    return replace(read_fields(TASK_TABLE, levels), unbuilt=unbuilt)

@@ -20,7 +20,10 @@ from frontend.jobs.job import Upload
 from frontend.uploads import Files
 
 _TASKS_OF_TRACKS = ("lego", "extract", "complete")
+# A song of up to this many samples has less than the 128 latent frames that the DiT sees at least.
+FILLED_UP_SAMPLES = 127 * 1_920
 # Values that say the same as a field's default.
+_NEVER_SAME = ("vocal_language",)
 _SAME: Mapping[str, tuple[object, ...]] = {"repainting_end": (0.0, -1.0), "lm_top_k": (0,)}
 
 
@@ -55,10 +58,14 @@ class Asked:
 
     @property
     def keeps_something(self) -> bool:
-        """The region leaves some of the source out."""
-        seconds = self.uploads["src_audio"].samples / SAMPLE_RATE
+        """The region leaves some of what the DiT sees out."""
+        samples = self.uploads["src_audio"].samples
         start, end = self.song["repaint_start"], self.song["repaint_end"]
-        return bool(start > 0 or (end is not None and end < seconds))
+        begin = round(start * SAMPLE_RATE)
+        last = samples if end is None else round(end * SAMPLE_RATE)
+        made = max(samples, last) - min(0, begin)
+        # What fills a short song up is kept too, and a mode decides how.
+        return begin > 0 or last < samples or made <= FILLED_UP_SAMPLES
 
     @property
     def is_sampled(self) -> bool:
@@ -232,14 +239,20 @@ def when(name: str) -> str:
 
 
 def changed(table: Iterable[Field], fields: Fields, defaults: Defaults) -> dict[str, str]:
-    """What the client called the fields of `table` that it sent with another value than the default's."""
+    """What the client called the fields of `table` that it sent with another value than the default's.
+
+    A language is one that it chose, also where it is the default's: without it the LM chooses.
+    """
     default = {entry.name: defaults.fields.get(entry.name, entry.default) for entry in table}
     return {name: sent for name, sent in fields.sent.items()
-            if fields[name] != default[name] and fields[name] not in _SAME.get(name, ())}
+            if name in _NEVER_SAME or (fields[name] != default[name] and fields[name] not in _SAME.get(name, ()))}
 
 
 def unused(asked: Asked) -> Iterator[str]:
-    """A line for each file and field that the song does not use, and one for those at their defaults."""
+    """A line for each file and field that the song does not use, and one for those at their defaults.
+
+    What a chat message says is no field, but for the lyrics that an instrumental song does without.
+    """
     uploaded = {field: asked.files.called(field) for field in asked.files.uploads}
     names = {field: called for field, called in uploaded.items() if called != asked.fields.sent.get(f"{field}_path")}
     for name, called in {**names, **asked.names}.items():
@@ -247,10 +260,18 @@ def unused(asked: Asked) -> Iterator[str]:
             yield f"{called} was not used: {lacking.reason.format(task=asked.task.name, model=asked.model.name)}"
     for called in asked.files.strangers:
         yield f"{called} was not used: no file has that name"
+    said = asked.fields.sent.get("lyrics") == "messages"
+    if said and "lyrics" not in asked.names and (lacking := _lacking("lyrics", asked)) is not None:
+        yield f"lyrics were not used: {lacking.reason}"
+    count = asked.fields["batch_size"]
+    if "seed" in asked.names and _lacking("seed", asked) is None and len(asked.fields["seed"]) > count:
+        yield f"{asked.names['seed']} was used in part: {len(asked.fields['seed'])} seeds for {count} songs"
     same = [called for name, called in asked.fields.sent.items()
-            if name not in asked.names and _lacking(name, asked) is not None]
+            if name not in asked.names and called != "messages" and _lacking(name, asked) is not None]
     if same:
         yield f"not used, and at their defaults: {', '.join(same)}"
+    if asked.fields.unbuilt:
+        yield f"not built, and at values that change nothing: {', '.join(asked.fields.unbuilt)}"
 
 
 def _lacking(name: str, asked: Asked) -> Need | None:

@@ -1,6 +1,7 @@
 """From a request to what will be done: every decision about a song is taken here, before any model runs."""
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from contract.tasks import TASKS
@@ -112,6 +113,7 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
         notes.append(f"caption cut to the encoder's {dit.max_prompt_tokens} tokens ({prompt.cut} dropped)")
     if lyrics.cut:
         notes.append(f"lyrics cut to the encoder's {dit.max_lyric_tokens} tokens ({lyrics.cut} dropped)")
+    notes += _code_notes(request.codes, duration)
     if heard.source is not None and canvas is None:
         notes.append("source audio was not used: " + ("audio codes win" if request.codes else f"{task} needs none"))
     if canvas is not None and heard.source_is_silent:
@@ -173,6 +175,16 @@ def _duration(request: SongRequest, canvas: Canvas | None) -> tuple[float, list[
             raise invalid("codes", f"must be at most {MAX_SECONDS * CODES_PER_SECOND:g} codes")
         return seconds, []
     return request.fallback_duration, [f"no duration given: {request.fallback_duration:g} seconds"]
+
+
+def _code_notes(codes: tuple[tuple[int, ...], ...] | None, seconds: float) -> Iterator[str]:
+    """What a song does with codes that are not as long as it is."""
+    for count in sorted({len(item) for item in codes or ()}):
+        wanted = int(seconds * CODES_PER_SECOND)
+        if count > wanted:
+            yield f"of {count} audio codes the first {wanted} were followed: the song has {seconds:g} seconds"
+        if count < wanted:
+            yield f"{count} audio codes are {count / CODES_PER_SECOND:g} seconds; the rest follows silence"
 
 
 def _prompt(

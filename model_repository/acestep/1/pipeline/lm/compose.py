@@ -140,7 +140,10 @@ class _Composer:
             request = self._with_duration(request)
             request = await self._write_codes(request, brief, codes_sheet(known, planned, request))
             self._codes_seconds = time.perf_counter() - begin
-        use = LmUse(self._lm.name, self._engine, written(self._request, request),
+        wrote = written(self._request, request)
+        if source_seconds is not None:  # the song is as long as what it follows, whatever the block says
+            wrote = tuple(name for name in wrote if name != "duration")
+        use = LmUse(self._lm.name, self._engine, wrote,
                     self._prompt_tokens, self._completion_tokens)
         return Composition(request, sheet.genres or "", use, (*self._notes, *self._desk.notes),
                            self._plan_seconds, self._codes_seconds)
