@@ -29,3 +29,12 @@ def test_in_sample_mode_it_is_a_request_where_the_task_uses_the_lm(task):
     for text in ("make it jazz", LYRICS):
         asked = (text, "", "") if task not in ("lego", "complete") else ("", "", text)
         assert texts(text, task, sample_mode=True) == asked
+
+
+@pytest.mark.parametrize("task", FOLLOWING)
+def test_the_default_formatting_leaves_it_its_words(task):
+    """Metadata may be missing; but new lyrics for a stem are nothing that a client asked for by saying nothing."""
+    made = song("make it jazz", SOURCE, WITH_LM, task_type=task, model="tiny-base")
+    assert (made["use_format"], made["use_cot_metas"]) == ("off", True)
+    asked = song("make it jazz", SOURCE, WITH_LM, task_type=task, model="tiny-base", use_format=True)
+    assert asked["use_format"] == ("try" if task in ("lego", "complete") else "off")
