@@ -13,7 +13,7 @@ import onnxruntime
 from pipeline import facts
 from pipeline.chunks import cut_chunks
 from pipeline.dit_batch import DitBatch
-from pipeline.material import context_of_silence
+from pipeline.material import silence, with_mask
 from pipeline.models import Condition, Floats
 from pipeline.noise import draw_normal
 from pipeline.plan import SongPlan, plan_song
@@ -57,7 +57,7 @@ class ModelsAlone:
         watch = Stopwatch()
         condition = self._condition(plan, watch)
         dit = watch.timed("dit", self._model(f"{plan.dit.name}-dit"))
-        context = context_of_silence(plan.dit.silence, plan.length)
+        context = with_mask(silence(plan.dit.silence, plan.length.visible))
         for seed in plan.seeds:
             noise = draw_normal(seed, "latents", (plan.length.visible, 64))
             track = _track(seed, noise, Stage(0, condition, context), plan.course)

@@ -51,6 +51,9 @@ TASKS: Mapping[str, Task] = {
 }
 
 
+TASKS_OF_CODES = tuple(task.name for task in TASKS.values() if task.follows_codes)
+
+
 def tasks_of(is_turbo: bool) -> tuple[str, ...]:
     """Names of the tasks that a turbo model, or one of the others, can do."""
     return tuple(task.name for task in TASKS.values() if not (task.base_only and is_turbo))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from . import coerce
 from .coerce import Reader
-from .fields import Field, Level, read_fields, spellings
+from .fields import Field, Fields, Level, read_fields, spellings
 
 _number = coerce.number(float("-inf"), float("inf"))
 
@@ -62,9 +63,10 @@ TABLE: tuple[Field, ...] = (
 NAMES = frozenset(name for entry in TABLE for name in entry.names)
 
 
-def refuse_unbuilt(levels: Sequence[Level]) -> tuple[str, ...]:
-    """What the client calls those that it sent.
+def read_built(table: Iterable[Field], levels: Sequence[Level]) -> Fields:
+    """The fields of `table`, with the names of those that are not built and change nothing.
 
-    Errors: RequestError 400 naming the first that would change the song.
+    Errors: RequestError 400 naming the first field that is not built and would change the song, or as `read_fields`.
     """
-    return tuple(read_fields(TABLE, levels).sent.values())
+    unbuilt = tuple(read_fields(TABLE, levels).sent.values())
+    return replace(read_fields(table, levels), unbuilt=unbuilt)

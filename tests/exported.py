@@ -38,12 +38,17 @@ def run_export(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def assembled(*arguments: str | Path) -> Path:
+    """The repository that an export with these arguments ends with."""
+    done = run_export("--build", BUILD, *arguments)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.splitlines()[-1].removeprefix("repository: "))
+
+
 @cache
 def repository() -> Path:
     """The assembled repository; exported only when the checkout has none that is current."""
-    done = run_export("--build", BUILD)
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.splitlines()[-1].removeprefix("repository: "))
+    return assembled()
 
 
 @cache

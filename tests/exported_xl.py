@@ -56,6 +56,4 @@ def share_the_rest(folder: Path) -> None:
 @cache
 def repository() -> Path:
     """The assembled repository of that folder."""
-    done = exported.run_export("--build", exported.BUILD, "--checkpoints", checkpoints())
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.splitlines()[-1].removeprefix("repository: "))
+    return exported.assembled("--checkpoints", checkpoints())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.pipeline_client import sing
-from tests.test_task_parity import BASE, TURBO, tune
+from tests.support.cases import BASE, TURBO, tune
 
 SOURCE = tune(6)
 PLAIN: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 
 from tests.pipeline_client import sing
-from tests.test_task_parity import BASE, tune
+from tests.support.cases import BASE, tune
 
 SONGS: list[dict[str, Any]] = [
     {"caption": "a", "duration": 10, "steps": 7, "guidance_scale": 5.0, "seeds": [1]},

@@ -3,7 +3,6 @@
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from diffusers import AceStepPipeline
@@ -11,6 +10,7 @@ from diffusers import AceStepPipeline
 from export.checkpoint import load_parts
 from pipeline.noise import draw_normal
 from tests.pipeline_client import sing
+from tests.support.comparison import relative_error
 
 MODEL = "acestep-tiny-turbo"
 SEED = 20_260_120
@@ -59,9 +59,3 @@ async def test_parity(stack, reference, song, seconds, shift):
     assert relative_error(ours.latents[0], latents[0].numpy()) < 1e-4
     assert ours.audio().shape == (2, samples)
     assert relative_error(ours.audio(), audio[0, :, :samples].numpy()) < 1e-4
-
-
-def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    assert ours.shape == theirs.shape
-    assert np.abs(theirs).max() > 1e-3, "a silent reference proves nothing"
-    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

@@ -10,27 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AceStepPipeline
-from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDiagonalGaussianDistribution
 
-from export.checkpoint import load_parts
 from pipeline.noise import draw_normal
 from tests.pipeline_client import sing
+from tests.support.cases import BASE, SEED, TEXT, TURBO, tune
+from tests.support.diffusers_song import own_posterior, pipeline_of
 
-SEED = 77
-TEXT = {"caption": "a slow waltz for two guitars", "lyrics": "[verse]\nLa lune 🌙\n月亮", "vocal_language": "fr"}
-BASE, TURBO = "acestep-tiny-base", "acestep-tiny-turbo"
+CHECKPOINTS = Path("build/checkpoints/tiny")
 CODES = [(i * 7_919) % 64_000 for i in range(53)]
-
-
-def tune(seconds: float, seed: int = 0) -> np.ndarray:
-    """Stereo sound that is no noise: a few gliding tones."""
-    t = np.arange(round(48_000 * seconds)) / 48_000
-    rng = np.random.default_rng(seed)
-    tones = [np.sin(2 * np.pi * f * t * (1 + 0.01 * t)) for f in rng.uniform(80, 2000, 6)]
-    return np.stack([sum(tones[:4]), sum(tones[2:])]).astype(np.float32) / 5
-
-
 SOURCE, REFERENCE = tune(10), tune(41, seed=1)
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "base, APG": (BASE, {"steps": 20, "guidance_scale": 7.0, "duration": 10}, {"guidance_scale": 7.0}),
@@ -60,41 +47,19 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def references():
-    made: dict[str, AceStepPipeline] = {}
-
-    def get(model: str) -> AceStepPipeline:
-        if model not in made:
-            made[model] = AceStepPipeline(**load_parts(Path("build/checkpoints/tiny"), model).pipeline_arguments())
-            made[model].set_progress_bar_config(disable=True)
-        return made[model]
-
-    return get
-
-
 @pytest.mark.parametrize("case", CASES)
-async def test_parity(stack, references, monkeypatch, case):
+async def test_parity(stack, case):
     model, asked, changes = CASES[case]
     ours = await sing(stack.triton_grpc, model=model, seeds=[SEED], **{"return": ["latents"]}, **TEXT | asked)
     schedule, frames = ours.done["schedule"], len(ours.latents[0])
-    monkeypatch.setattr(OobleckDiagonalGaussianDistribution, "sample", draw_posterior)
     theirs = reference_arguments(asked, ours.done["duration"]) | {"shift": 3.0} | changes
     if "timesteps" not in theirs:
         theirs["num_inference_steps"] = len(schedule)
     noise = torch.from_numpy(draw_normal(SEED, "latents", (1, frames, 64)))
-    with torch.inference_mode():
-        latents = references(model)(latents=noise, output_type="latent", **theirs).audios[0].numpy()
+    with torch.inference_mode(), own_posterior():
+        latents = pipeline_of(CHECKPOINTS, model)(latents=noise, output_type="latent", **theirs).audios[0].numpy()
     assert latents.shape == ours.latents[0].shape
     assert np.abs(ours.latents[0] - latents).max() < 1e-4 * np.abs(latents).max()
-
-
-def draw_posterior(self: OobleckDiagonalGaussianDistribution, generator: object = None) -> torch.Tensor:
-    """The posterior drawn as the pipeline draws it; the thirty seconds of a reference have 750 frames."""
-    _, channels, frames = self.mean.shape
-    purpose = "vae reference" if frames == 750 else "vae"
-    noise = draw_normal(SEED, purpose, (frames, channels))
-    return self.mean + self.std * torch.from_numpy(noise.T)[None]
 
 
 def reference_arguments(asked: dict[str, Any], duration: float) -> dict[str, Any]:

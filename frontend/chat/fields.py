@@ -9,9 +9,9 @@ from typing import Any
 from frontend import coerce
 from frontend.coerce import Reader
 from frontend.errors import RequestError
-from frontend.fields import Field, Fields, Level, read_fields, spellings
+from frontend.fields import Field, Fields, Level, spellings
 from frontend.native.fields import TABLE as NATIVE
-from frontend.unbuilt import refuse_unbuilt
+from frontend.unbuilt import read_built
 
 DEFAULT_MODEL = "acemusic/acestep-v1.5-turbo"
 # What is called the same here and in the native API: names, ranges and defaults are those of its table.
@@ -65,5 +65,4 @@ def read(body: Mapping[str, object]) -> Fields:
     # A flat `format` is the native API's other name of use_format: too ambiguous to be read as anything.
     flat = {name: value for name, value in body.items() if name != "format"}
     levels = (Level(flat), Level(config or {}, "audio_config."))
-    unbuilt = refuse_unbuilt(levels)
-    return replace(read_fields(TABLE, levels), unbuilt=unbuilt)
+    return read_built(TABLE, levels)

@@ -6,14 +6,13 @@ The top level of the body beats the nested metadata object, field by field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from contract.tasks import TASKS
 from frontend import coerce
 from frontend.coerce import Reader
-from frontend.fields import Field, Fields, Level, object_in, read_fields, spellings
-from frontend.unbuilt import refuse_unbuilt
+from frontend.fields import Field, Fields, Level, object_in, spellings
+from frontend.unbuilt import read_built
 
 NESTED_OBJECTS = spellings("metas meta metadata user_metadata")
 
@@ -121,8 +120,7 @@ NAMES = frozenset(name for entry in TABLE for name in entry.names) | frozenset(N
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
     levels = (Level(body), Level(nested_metadata(body)))
-    unbuilt = refuse_unbuilt(levels)
-    return replace(read_fields(TABLE, levels), unbuilt=unbuilt)
+    return read_built(TABLE, levels)
 
 
 def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:

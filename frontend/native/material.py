@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from contract.tasks import TASKS
+from contract.tasks import TASKS, TASKS_OF_CODES
 from frontend.audio.decode import FORMATS, MAX_SECONDS
 from frontend.audio.pcm import SAMPLE_RATE
 from frontend.errors import RequestError
@@ -68,8 +68,7 @@ def _codes(fields: Fields) -> tuple[tuple[int, ...], ...]:
     codes: tuple[tuple[int, ...], ...] = fields["audio_code_string"] if fields["thinking"] else ()
     name, task, count = fields.called("audio_code_string"), fields["task_type"], fields["batch_size"]
     if codes and not TASKS[task].follows_codes:
-        able = " and ".join(other.name for other in TASKS.values() if other.follows_codes)
-        raise RequestError(400, f"{name}: cannot be used with {task}; only with {able}")
+        raise RequestError(400, f"{name}: cannot be used with {task}; only with {' and '.join(TASKS_OF_CODES)}")
     if len(codes) not in (0, 1, count):
         raise RequestError(400, f"{name}: must be one text for all {count} items or one for each, not {len(codes)}")
     return codes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from frontend.fields import Fields, Level, first_of, object_in, read_fields, spellings
-from frontend.unbuilt import refuse_unbuilt
+from frontend.fields import Fields, Level, first_of, object_in, spellings
+from frontend.unbuilt import read_built
 
 from .fields import TABLE, nested_metadata
 
@@ -24,5 +24,4 @@ def read_task(body: Mapping[str, object]) -> Fields:
     """Every field out of `body`, then out of its `param_obj`, then out of its metadata. Errors: RequestError 400."""
     _, parameters = first_of(_PARAMETERS, body)
     levels = (Level(body), Level(object_in(parameters)), Level(nested_metadata(body)))
-    unbuilt = refuse_unbuilt(levels)
-    return replace(read_fields(TASK_TABLE, levels), unbuilt=unbuilt)
+    return read_built(TASK_TABLE, levels)

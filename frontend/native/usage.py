@@ -130,7 +130,7 @@ _REGION = Need("by repaint and lego", lambda asked: asked.task.has_region, "{tas
 _KEEPING: Needs = (_REGION, Need(
     "where some of the source is kept", lambda asked: asked.keeps_something, "nothing of the source is kept"))
 _COVERED = Need("by cover and cover-nofsq, and with audio codes", lambda asked: asked.follows_codes
-                or asked.task.name in ("cover", "cover-nofsq"), "{task} begins with noise")
+                or asked.task.starts_at_source, "{task} begins with noise")
 _TRACKS: Needs = (
     Need("by lego, extract, complete; by an `instruction` with `{TRACK_NAME}` or `{TRACK_CLASSES}`",
          lambda asked: asked.song["instruction"] or asked.task.name in _TASKS_OF_TRACKS, "{task} has no tracks"),

@@ -20,7 +20,8 @@ _REFERENCE_FRAMES = 750
 
 
 @cache
-def _pipeline(checkpoints: Path, model: str) -> AceStepPipeline:
+def pipeline_of(checkpoints: Path, model: str) -> AceStepPipeline:
+    """diffusers' pipeline around a model's parts, made once."""
     made = AceStepPipeline(**load_parts(checkpoints, model).pipeline_arguments())
     made.set_progress_bar_config(disable=True)
     return made
@@ -36,14 +37,14 @@ def diffusers_latents(checkpoints: Path, case: Case, frames: int, steps: int, se
         "prompt": asked["caption"], "lyrics": asked["lyrics"], "vocal_language": asked["vocal_language"],
         "audio_duration": seconds, "guidance_scale": 1.0, "shift": 3.0, "num_inference_steps": steps, **audio,
     } | (case.diffusers or {})
-    with torch.inference_mode(), _own_posterior():
-        made: npt.NDArray[Any] = _pipeline(checkpoints, case.model)(
+    with torch.inference_mode(), own_posterior():
+        made: npt.NDArray[Any] = pipeline_of(checkpoints, case.model)(
             latents=noise, output_type="latent", **arguments).audios[0].numpy()
     return made
 
 
 @contextmanager
-def _own_posterior() -> Iterator[None]:
+def own_posterior() -> Iterator[None]:
     """Within it diffusers draws the VAE's posterior as this project does; by itself it takes PyTorch's generator."""
 
     def draw(self: Any, generator: object = None) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from contract.tasks import TASKS
 from .chunks import cut_chunks
 from .errors import FAULT, SongError
 from .facts import Served
-from .length import HOP, LATENT_CHANNELS, SongLength, padded
+from .length import HOP, LATENT_CHANNELS, padded
 from .models import Codes, Floats, Models
 from .noise import draw_normal
 from .plan import Heard, SongPlan
@@ -27,8 +28,9 @@ class Uploads:
     source: Floats | None = None
     reference: Floats | None = None
 
-    def measure(self) -> Heard:
-        """What planning needs to know of them. Reads all of their samples: not for an event loop."""
+    @cached_property
+    def heard(self) -> Heard:
+        """What planning needs to know of them. Reads all of their samples, once: not for an event loop."""
         return Heard(
             source=None if self.source is None else self.source.shape[1],
             source_is_silent=self.source is not None and is_silent(self.source),
@@ -49,8 +51,16 @@ class Posterior:
         return self.mean + self.std * draw_normal(seed, purpose, self.mean.shape)
 
 
+@dataclass(frozen=True)
+class Followed:
+    """What an item follows: its `latents` float32 [visible, 64] as heard, and the DiT's `context` [visible, 128]."""
+
+    latents: Floats
+    context: Floats
+
+
 class Listener:
-    """Turns uploads into posteriors and those into an item's context and timbre."""
+    """Turns uploads into posteriors, and those into what an item follows and its timbre."""
 
     def __init__(self, plan: SongPlan, models: Models, served: Served) -> None:
         self._plan = plan
@@ -76,30 +86,28 @@ class Listener:
             return self._plan.dit.silence[: self._plan.dit.timbre_frames]
         return await asyncio.to_thread(self._reference.draw, seed, "vae reference")
 
-    async def context(self, item: int) -> Floats:
-        """Context latents [visible, 128] of an item: what it follows, and which frames are made anew."""
-        context = await self._own_context(item)
-        if self._plan.mask_value is not None:
-            context[:, LATENT_CHANNELS:] = self._plan.mask_value
-        return context
+    async def follow(self, item: int) -> Followed:
+        """What an item follows: the source as its seed hears it, its codes, or silence."""
+        plan = self._plan
+        latents = await self._latents(item)
+        context = await self._context(latents)
+        if plan.mask_value is not None:
+            context[:, LATENT_CHANNELS:] = plan.mask_value
+        return Followed(latents, context)
 
-    async def raw(self, item: int) -> Floats:
-        """What an item follows as latents [visible, 64]: the source's for its seed, else those of its codes."""
+    async def _latents(self, item: int) -> Floats:
         plan = self._plan
         if plan.codes is not None:
             return await self._hints(np.array(plan.codes[min(item, len(plan.codes) - 1)], np.int64))
-        assert self._source is not None
+        if self._source is None:
+            return silence(plan.dit.silence, plan.length.visible)
         return self._fill(await asyncio.to_thread(self._source.draw, plan.seeds[item], "vae"))
 
-    async def _own_context(self, item: int) -> Floats:
+    async def _context(self, latents: Floats) -> Floats:
         """The context with the task's own mask."""
         plan = self._plan
-        if plan.codes is not None:
-            return with_mask(await self.raw(item))
-        if self._source is None:
-            return context_of_silence(plan.dit.silence, plan.length)
-        assert plan.canvas is not None
-        latents = await self.raw(item)
+        if self._source is None or plan.canvas is None:
+            return with_mask(latents)
         if TASKS[plan.task].is_tokenized:
             return with_mask(await self._hints(await self._tokenize(latents)))
         if not TASKS[plan.task].has_region:
@@ -151,7 +159,3 @@ def with_mask(latents: Floats) -> Floats:
     """Context [frames, 128] of source latents, every frame made anew."""
     return np.concatenate([latents, np.ones((len(latents), LATENT_CHANNELS), np.float32)], axis=1)
 
-
-def context_of_silence(latent: Floats, length: SongLength) -> Floats:
-    """Context of a song that follows no source: silence, all of it made anew; float32 [visible, 128]."""
-    return with_mask(silence(latent, length.visible))

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from contract.tasks import TASKS
+from contract.tasks import TASKS, TASKS_OF_CODES
 
 from .dcw import Dcw
 from .errors import FAULT, SongError, invalid
@@ -149,8 +149,7 @@ def _check_task(request: SongRequest, dit: Dit, served: Served, heard: Heard) ->
         raise invalid("task", f"{request.task} needs one of the models {', '.join(models) or '(none is served)'}")
     task = TASKS[request.task]
     if request.codes is not None and not task.follows_codes:
-        able = " and ".join(other.name for other in TASKS.values() if other.follows_codes)
-        raise invalid("codes", f"cannot be used with {task.name}; only with {able}")
+        raise invalid("codes", f"cannot be used with {task.name}; only with {' and '.join(TASKS_OF_CODES)}")
     if task.needs_source and request.codes is None and heard.source is None:
         raise invalid("src_audio", f"is needed by {task.name}" + (", or codes" if task.follows_codes else ""))
     if heard.source == 0:

@@ -97,7 +97,7 @@ async def sing(plan: SongPlan, request: SongRequest, studio: Studio, caller: Cal
 
 
 def _plan(request: SongRequest, studio: Studio, uploads: Uploads) -> SongPlan:
-    return plan_song(request, studio.served, studio.tokenizer, uploads.measure())
+    return plan_song(request, studio.served, studio.tokenizer, uploads.heard)
 
 
 def _seconds(plan: SongPlan) -> float | None:
@@ -131,11 +131,11 @@ async def _condition(plan: SongPlan, studio: Studio, caller: Caller, listener: L
             # Of what the texts are encoded with, only a reference's timbre is drawn by seed.
             texts = await _encode_texts(plan, studio, await listener.timbre(seed))
         if not tracks or plan.canvas is not None or plan.codes is not None:
-            context = await listener.context(item)
+            followed = await listener.follow(item)
         noise = await asyncio.to_thread(draw_normal, seed, "latents", (plan.length.visible, LATENT_CHANNELS))
-        begin = noise if plan.start is None else mix(noise, await listener.raw(item), plan.start)
-        kept = await _kept(plan, listener, item, noise)
-        stages = _stages(plan, texts, context)
+        begin = noise if plan.start is None else mix(noise, followed.latents, plan.start)
+        kept = _kept(plan, followed.latents, noise)
+        stages = _stages(plan, texts, followed.context)
         tracks.append(Track(
             seed, begin, stages, plan.course, lambda step, item=item: on_step(item, step), kept))  # type: ignore[misc]
         caller.check()
@@ -160,12 +160,12 @@ def _stages(plan: SongPlan, texts: list[Condition], context: Floats) -> tuple[St
     return (first, Stage(plan.later.begin, texts[1], free))
 
 
-async def _kept(plan: SongPlan, listener: Listener, item: int, noise: Floats) -> Kept | None:
-    """What an item puts back of its source while it is made; None in this project's own way."""
+def _kept(plan: SongPlan, source: Floats, noise: Floats) -> Kept | None:
+    """What an item puts back of its source's latents while it is made; None in this project's own way."""
     if plan.keeping is None or plan.canvas is None:
         return None
     steps = round(plan.keeping.injected * len(plan.course.schedule))
-    return Kept(await listener.raw(item), noise, *plan.canvas.frames(), steps, plan.keeping.blend_frames)
+    return Kept(source, noise, *plan.canvas.frames(), steps, plan.keeping.blend_frames)
 
 
 async def _denoise(plan: SongPlan, studio: Studio, tracks: list[Track]) -> list[Floats]:

@@ -37,7 +37,7 @@ async def _hear(request: SongRequest, studio: Studio, uploads: Uploads) -> tuple
     if uploads.source is None or not uploads.source.shape[1]:
         raise invalid("codes", "is needed by understand, or src_audio")
     cover = replace(request, kind="song", task="cover")
-    plan = plan_song(cover, studio.served, studio.tokenizer, uploads.measure())
+    plan = plan_song(cover, studio.served, studio.tokenizer, uploads.heard)
     listener = Listener(plan, studio.models, studio.served)
     await listener.listen(uploads)
     return tuple(int(code) for code in await listener.codes())

@@ -104,10 +104,11 @@ class Desk:
 
     def _fit_negative(self, limit: int) -> str:
         """The unconditional row, with as much of the negative prompt as the LM has room for."""
-        rendered = self._render(prompts.codes_negative(self._negative))
-        while (excess := self._lm.tokenizer.count(rendered) - limit) > 0 and self._negative:
-            self._negative = self._lm.tokenizer.without_last(self._negative, excess)
-            rendered = self._render(prompts.codes_negative(self._negative))
+        negative = self._negative
+        rendered = self._render(prompts.codes_negative(negative))
+        while (excess := self._lm.tokenizer.count(rendered) - limit) > 0 and negative:
+            negative = self._lm.tokenizer.without_last(negative, excess)
+            rendered = self._render(prompts.codes_negative(negative))
             self._note("the LM saw the negative prompt without its end")
         return rendered
 
