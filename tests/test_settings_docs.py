@@ -2,6 +2,7 @@
 
 # mypy: allow-untyped-calls
 
+import os
 from pathlib import Path
 
 import openai
@@ -64,9 +65,33 @@ def test_blanks_around_a_value_are_no_part_of_it():
 
 def test_dotenv_lines(tmp_path):
     file = tmp_path / ".env"
-    file.write_text("# A=1\nexport B = '2 '\nC=\"3\nno sign\n D=4=5 \n")
-    assert read_dotenv(file) == {"B": "2 ", "C": '"3', "D": "4=5"}
+    file.write_text(
+        "# A=1\nexport B = '2 ' # two\nPORT=1003   # a comment\nHASH=a#b\n D=4=5 \n\nEMPTY=\nQUOTED=\"a # b\" # c\n"
+        "KEY=sk-$HOME${B}$$\n")
+    assert read_dotenv(file) == {
+        "B": "2 ", "PORT": "1003", "HASH": "a#b", "D": "4=5", "EMPTY": "", "QUOTED": "a # b", "KEY": "sk-$HOME${B}$$"}
+    assert not {"PORT", "QUOTED"} & set(os.environ)
     assert read_dotenv(tmp_path / "none") == read_dotenv(None) == {}
+
+
+def test_a_comment_after_a_value_is_no_part_of_it(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("ACESTEP_API_PORT=1003 # ours\nMODEL=m\t# the default\n")
+    assert (settings(dotenv=file).port, settings(dotenv=file).model) == (1003, "m")
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ("A=1\n\n\nno sign\nB=2\n", 4), ("A=1\nLONELY\n", 2), ("=3\n", 1), ('A=1\nB="open\n', 2), ("B='a' b\n", 1),
+])
+def test_a_broken_line_is_one_line_that_names_it(tmp_path, text, line):
+    file = tmp_path / ".env"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as error:
+        read_dotenv(file)
+    assert str(error.value) == f".env: line {line} must be NAME=value, its quotes closed"
+    file.write_bytes(b"A=\xff\n")
+    with pytest.raises(SettingsError, match=r"^\.env: must be UTF-8 text$"):
+        read_dotenv(file)
 
 
 def test_the_default_deadline_is_before_that_of_openais_sdks():

@@ -12,6 +12,7 @@ def docs() -> str:
         "Written by `python -m frontend.settings --docs` from `frontend/settings/table.py`.",
         "",
         "Precedence: command line, environment, `.env` in the working directory, default. Empty means not set.",
+        "A line of `.env` is `NAME=value`; ` #` begins a comment unless it is quoted, and a `$` is a `$`.",
         "An invalid value stops the start with one line that names the setting and its range.", "",
         "| variable | also | flag | default | range | meaning |", "| --- | --- | --- | --- | --- | --- |",
     ]
