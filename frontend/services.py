@@ -31,7 +31,7 @@ from .worker import Folders, Workers
 
 log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.5
-_REFRESH_SECONDS = 30.0
+_REFRESH_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0
 _LOOK_SECONDS = 1.0
 LmState: TypeAlias = Literal["ready", "loading", "none"]
@@ -203,6 +203,8 @@ class Services:
             return Readiness(tuple(missing), None)
         needed, of_lm = catalogue.triton_models(), () if catalogue.lm is None else catalogue.lm.triton_models()
         missing = await self.songs.models_missing((*needed, *of_lm))
+        if self.catalogue is not None:
+            self._follow_catalogue(catalogue)
         self._see_lm(catalogue, missing)  # who is told that it is ready may ask for it at once
         lm: LmState = "none" if not of_lm else "loading" if set(missing) & set(of_lm) else "ready"
         return Readiness(tuple(name for name in missing if name not in of_lm), lm)
@@ -240,18 +242,24 @@ class Services:
             await asyncio.sleep(self.reaper.rest)
 
     async def _keep_catalogue(self) -> None:
-        """Ask until every model is ready for the first time, then start the workers and keep the catalogue fresh."""
+        """Ask until every model is ready for the first time, then follow what the pipeline says of itself."""
         while True:
             with contextlib.suppress(SongError):
                 catalogue = await self._describe()
+                if self.catalogue is not None or not await self.songs.models_missing(catalogue.triton_models()):
+                    self._follow_catalogue(catalogue)
                 await self._look_for_lm(catalogue)
-                if self.catalogue is not None:
-                    self.catalogue = catalogue
-                elif not await self.songs.models_missing(catalogue.triton_models()):
-                    self.catalogue = catalogue
-                    self.workers.start(self.in_flight(), catalogue)
-                    log.info("models ready: %s", ", ".join(model.name for model in catalogue.models))
             await asyncio.sleep(self._rest())
+
+    def _follow_catalogue(self, catalogue: Catalogue) -> None:
+        """Serve these models from now on: Triton may have come back with others, or with another capacity."""
+        if catalogue == self.catalogue:
+            return
+        if self.catalogue is not None and self.catalogue.lm != catalogue.lm:
+            self.engines_seen = frozenset()  # they ran another LM
+        self.catalogue = catalogue
+        self.workers.start(self.in_flight(), catalogue)
+        log.info("models: %s; %d at a time", ", ".join(model.name for model in catalogue.models), self.in_flight())
 
     async def _look_for_lm(self, catalogue: Catalogue) -> None:
         if unseen := [ENGINES[engine] for engine in catalogue.engines if engine not in self.engines_seen]:

@@ -48,7 +48,7 @@ class Heard:
 
 
 class Workers:
-    """As many jobs in flight as `start` says; what they hold is given back by `stop`."""
+    """As many jobs in flight as `start` said last; what they hold is given back by `stop`."""
 
     def __init__(
         self, store: JobStore, songs: SongClient, uploads: Uploads, folders: Folders, live: Live, lease_seconds: float
@@ -61,23 +61,29 @@ class Workers:
         self._lease_seconds = lease_seconds
         self.owner = uuid.uuid4().hex
         self._wake = asyncio.Semaphore(0)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._count = 0
         self._catalogue: Catalogue | None = None
         self._songs_made: dict[str, asyncio.Task[tuple[dict[str, Any], list[AudioFile]]]] = {}
 
     def start(self, count: int, catalogue: Catalogue | None = None) -> None:
-        """Begin to take jobs; `catalogue` is for what files and results say of the models."""
-        self._catalogue = catalogue
-        self._tasks = [asyncio.create_task(self._work(), name=f"worker {i}") for i in range(count)]
+        """Have at most `count` jobs in flight from now on; `catalogue` is for what files and results say of the models.
+
+        May be called again when either has changed: songs that are being made are not given up for a smaller count.
+        """
+        self._catalogue, self._count = catalogue, count
+        for place in range(count):
+            if place not in self._tasks or self._tasks[place].done():
+                self._tasks[place] = asyncio.create_task(self._work(place), name=f"worker {place}")
 
     async def stop(self) -> None:
         """Cancel the songs in flight and give their jobs back to the queue."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         if self._tasks and (count := await self._store.release_all(self.owner)):
             log.info("gave %d running job(s) back to the queue", count)
-        self._tasks = []
+        self._tasks = {}
 
     def wake(self) -> None:
         """Tell one idle worker that a job was submitted."""
@@ -88,8 +94,9 @@ class Workers:
         if song := self._songs_made.get(job_id):
             song.cancel()
 
-    async def _work(self) -> None:
-        while True:
+    async def _work(self, place: int) -> None:
+        """Take jobs while there is a place for this worker."""
+        while place < self._count:
             try:
                 claim = await self._store.claim(self.owner, self._lease_seconds)
                 if claim is not None:
@@ -102,6 +109,7 @@ class Workers:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE_SECONDS):
                     await self._wake.acquire()
+        self.wake()  # the call that it may have taken is for another one
 
     async def _settle(self, claim: Claim) -> None:
         """Run the job and record how it ended."""
