@@ -295,8 +295,7 @@ async def test_before_the_models_are_ready(tmp_path):
     async with Services(settings) as services, served(create_app(services)) as client:
         for answer in (await client.post(PATH, content=b"no json"), await client.get("/api/v1/models")):
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-        assert (await client.get("/health")).json() == {
-            "status": "ok", "service": "ACE-Step OpenRouter API", "version": "1.0"}
+        assert (await client.get("/health")).status_code == 200
 
 
 async def test_a_key_closes_everything_but_health(scripted, tmp_path):

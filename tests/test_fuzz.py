@@ -71,8 +71,8 @@ def fuzz(frontend, with_body, without_body, is_repeatable):
                 count = with_body if operation.body else without_body
                 if operation.path == SAME:
                     count //= 4
-                # Any text is a good job id, and a good Last-Event-ID: there is no bad request to draw.
-                is_any_good = any(parameter.name == "job_id" for parameter in operation.iter_parameters())
+                # Any text is a good id, and a good Last-Event-ID: there is no bad request to draw.
+                is_any_good = any(parameter.name in ("job_id", "model_id") for parameter in operation.iter_parameters())
                 for mode in (GenerationMode.POSITIVE,) if is_any_good else GenerationMode:
                     send(sent, api, operation, mode, count // 2, base_url, session, is_repeatable)
     return sent

@@ -39,7 +39,7 @@ async def test_every_served_route_is_described_and_no_other(services, create):
     described = await (await fetch(app, "/openapi.json")).get_json()
     listed = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
     served_here = {
-        (method, re.sub(r"<(\w+)>", r"{\1}", rule.rule))
+        (method, re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
     assert listed == served_here
     for path, methods in described["paths"].items():
@@ -155,6 +155,7 @@ async def test_real_answers_meet_their_schemas(scripted, tmp_path):
         served(create_chat(services), headers={"Authorization": "Bearer k"}) as chat,
     ):
         described = (await client.get("/openapi.json")).json()
+        of_chat = (await chat.get("/openapi.json")).json()
         checked = set()
 
         async def check(client, method, path, described=described, template=None, **sent):
@@ -182,6 +183,11 @@ async def test_real_answers_meet_their_schemas(scripted, tmp_path):
         await check(client, "GET", job["result"]["first_audio_path"], template="/v1/audio")
         await check(client, "GET", "/v1/audio", params={"path": "x"})
         await check(client, "POST", "/query_result", json={"task_id_list": [*ids, "unknown"]})
+        for name in ("tiny-base", "x"):
+            await check(client, "GET", f"/v1/models/{name}", template="/v1/models/{model_id}")
+            for prefix in ("", "/api"):
+                await check(chat, "GET", f"{prefix}/v1/models/{name}", of_chat,
+                            template=f"{prefix}/v1/models/{{model_id}}")
         for path in ("/v1/jobs", "/v1/models", "/v1/stats", "/metrics", "/openapi.json", "/docs", "/health", "/livez",
                      "/readyz"):
             await check(client, "GET", path)
@@ -189,7 +195,6 @@ async def test_real_answers_meet_their_schemas(scripted, tmp_path):
         await check(client, "POST", "/v1/music/generate", content=b"x")
         del client.headers["Authorization"]
         await check(client, "GET", "/v1/models")
-        of_chat = (await chat.get("/openapi.json")).json()
         message = {"messages": [{"role": "user", "content": "<prompt>x</prompt>"}], "audio_format": "wav"}
         await check(chat, "POST", "/v1/chat/completions", of_chat, json=message)
         await check(chat, "POST", "/api/v1/chat/completions", of_chat, json={"messages": []})

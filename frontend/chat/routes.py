@@ -5,6 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Quart, Response, request
 
 from frontend.answers import json_response, new_app
+from frontend.health import health as healthy
 from frontend.json_line import one_line
 from frontend.keys import guard
 from frontend.native.lm import needs_lm
@@ -19,7 +20,7 @@ from .body import name_audio, read_body
 from .errors import error_body
 from .fields import read
 from .messages import deciding_message
-from .models import openai_list, openrouter_list
+from .models import openai_list, openrouter_list, retrieved
 from .reply import Completion, completion, spliced
 from .request import chat_work, read_wish
 from .song import Song
@@ -78,8 +79,13 @@ def _chat(services: Services, tether: Tether) -> Blueprint:
     async def models() -> Response:
         return json_response(openai_list(services.require_catalogue()))
 
+    @routes.get("/v1/models/<path:model_id>")
+    @routes.get("/api/v1/models/<path:model_id>")
+    async def model(model_id: str) -> Response:
+        return json_response(retrieved(services.require_catalogue(), model_id))
+
     @routes.get("/health")
     async def health() -> Response:
-        return json_response({"status": "ok", "service": "ACE-Step OpenRouter API", "version": "1.0"})
+        return healthy("ACE-Step OpenRouter API")
 
     return routes

@@ -7,6 +7,7 @@ from quart import Blueprint, Quart, Response, request
 from frontend.answers import json_response, new_app
 from frontend.audio.serve import serve_file
 from frontend.errors import RequestError
+from frontend.health import health as healthy
 from frontend.jobs.job import Job
 from frontend.keys import guard
 from frontend.openapi.native import describe
@@ -18,6 +19,7 @@ from .accept import accept
 from .fields import read
 from .jobs import jobs
 from .metrics import metrics
+from .models import models
 from .sample import accept_random
 from .tasks import tasks
 
@@ -28,6 +30,7 @@ def create_app(services: Services) -> Quart:
     watch(app, services.meter)
     guard(app, services.settings.native_api_key)
     app.register_blueprint(_native(services))
+    app.register_blueprint(models(services))
     app.register_blueprint(jobs(services))
     app.register_blueprint(tasks(services))
     app.register_blueprint(metrics(services))
@@ -46,18 +49,6 @@ def _native(services: Services) -> Blueprint:
     @routes.post("/v1/music/random")
     async def random() -> Response:
         return _submitted(await accept_random(request, services))
-
-    @routes.get("/v1/models")
-    async def models() -> Response:
-        catalogue = services.catalogue
-        listed = [] if catalogue is None else [
-            {
-                "name": model.name, "is_default": model.name == catalogue.default, "aliases": list(model.aliases),
-                "tasks": list(model.tasks), "audio_is_noise": model.audio_is_noise,
-            }
-            for model in catalogue.models
-        ]
-        return json_response({"models": listed, "default_model": None if catalogue is None else catalogue.default})
 
     @routes.get("/v1/audio")
     async def audio() -> Response:
@@ -82,7 +73,7 @@ def _probes(services: Services) -> Blueprint:
 
     @routes.get("/health")
     async def health() -> Response:
-        return json_response({"status": "ok", "service": "ACE-Step API", "version": "1.0"})
+        return healthy("ACE-Step API")
 
     @routes.get("/livez")
     async def livez() -> Response:

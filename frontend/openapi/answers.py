@@ -82,14 +82,18 @@ JOB = an_object({
     "progress": _said(or_null(ref("Progress")), "while it runs"),
 })
 JOBS = an_object({"jobs": a_list(ref("Job"))})
+_FACTS = {
+    "name": TEXT, "is_default": {"type": "boolean"}, "aliases": a_list(TEXT), "tasks": a_list(TEXT),
+    "audio_is_noise": {"type": "boolean"},
+}
+MODEL = an_object({
+    "id": TEXT, "object": {"const": "model"}, "created": {"type": "integer"}, "owned_by": TEXT, **_FACTS})
 MODELS = an_object({
-    "models": a_list(an_object({
-        "name": TEXT, "is_default": {"type": "boolean"}, "aliases": a_list(TEXT), "tasks": a_list(TEXT),
-        "audio_is_noise": {"type": "boolean"},
-    })),
-    "default_model": or_null(TEXT),
+    "models": a_list(an_object(_FACTS)), "default_model": or_null(TEXT), "object": {"const": "list"},
+    "data": a_list(MODEL),
 })
-HEALTH = an_object({"status": TEXT, "service": TEXT, "version": TEXT})
+_SAID = {"status": TEXT, "service": TEXT, "version": TEXT}
+HEALTH = an_object({**_SAID, "code": {"const": 200}, "data": an_object(_SAID)})
 STATE = an_object({"status": TEXT})
 LM: Json = {"type": ["string", "null"], "enum": ["ready", "loading", "none", None],
             "description": "the 5 Hz LM; null while the pipeline is away"}

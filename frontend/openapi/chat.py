@@ -5,7 +5,7 @@ from __future__ import annotations
 from frontend.chat.fields import TABLE
 
 from . import answers
-from .operation import EVENTS, GUARDED, JSON, WITH_BODY, Operation, an_object, document
+from .operation import EVENTS, GUARDED, JSON, MODEL_ID, WITH_BODY, Operation, an_object, document
 from .schema import Json, json_properties
 
 _TEXT: Json = {"type": "string"}
@@ -61,6 +61,9 @@ def operations() -> tuple[Operation, ...]:
                   (*GUARDED, 503)),
         Operation("GET", "/v1/models", "the same, and in the forms of OpenAI and of the native API", {JSON: _MODELS},
                   (*GUARDED, 503)),
+        *(Operation("GET", f"{prefix}/v1/models/<model_id>", "one of them: the last part of the id is a name or an "
+                    "alias", {JSON: _MODEL}, (*GUARDED, 404, 503), parameters=(MODEL_ID,))
+          for prefix in ("/api", "")),
         Operation("GET", "/openapi.json", "this API as an OpenAPI document", {JSON: {"type": "object"}}, GUARDED),
         Operation("GET", "/docs", "the same as a page", {"text/html": _TEXT}, GUARDED),
         Operation("GET", "/health", "always 200: the process is up", {JSON: answers.HEALTH}),

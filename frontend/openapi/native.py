@@ -13,7 +13,20 @@ from frontend.native.task_fields import TASK_TABLE
 from frontend.uploads import FIELDS
 
 from . import answers
-from .operation import EVENTS, FORM, GUARDED, JSON, MULTIPART, WITH_BODY, Operation, an_object, document, parameter, ref
+from .operation import (
+    EVENTS,
+    FORM,
+    GUARDED,
+    JSON,
+    MODEL_ID,
+    MULTIPART,
+    WITH_BODY,
+    Operation,
+    an_object,
+    document,
+    parameter,
+    ref,
+)
 from .schema import Json, form_properties, json_properties
 
 _TEXT: Json = {"type": "string"}
@@ -51,6 +64,8 @@ def operations() -> tuple[Operation, ...]:
                       parameter("before", "query", "those submitted before this job", _TEXT),
                       parameter("status", "query", "those in these states", answers.a_list(answers.STATUS)))),
         Operation("GET", "/v1/models", "the models that can be asked for", {JSON: answers.MODELS}, GUARDED),
+        Operation("GET", "/v1/models/<model_id>", "one of them, by its name or an alias", {JSON: answers.MODEL},
+                  (*GUARDED, 404, 503), parameters=(MODEL_ID,)),
         Operation("GET", "/v1/audio", "a finished file, with Range and HEAD",
                   {kind: {"type": "string", "format": "binary"} for kind in CONTENT_TYPES.values()},
                   (*GUARDED, 400, 404, 416), statuses=(200, 206, 304), parameters=(

@@ -13,10 +13,11 @@ EVENTS = "text/event-stream"
 _MEANINGS = {
     200: "Done", 204: "All was heard already", 206: "The range that was asked for",
     304: "The client has this file already", 400: "The request cannot be served",
-    401: "The API key is missing or wrong", 404: "There is no such job or file", 408: "The body did not come in time",
-    409: "The Idempotency-Key was used with another request", 413: "The body is too large",
-    415: "The body's type is not known", 416: "The range lies beyond the end", 429: "The server is busy",
-    500: "A fault of the server", 503: "What is needed is not ready yet", 504: "The answer was not ready in time",
+    401: "The API key is missing or wrong", 404: "There is no such job, model or file",
+    408: "The body did not come in time", 409: "The Idempotency-Key was used with another request",
+    413: "The body is too large", 415: "The body's type is not known", 416: "The range lies beyond the end",
+    429: "The server is busy", 500: "A fault of the server", 503: "What is needed is not ready yet",
+    504: "The answer was not ready in time",
 }
 _READING = ("Unknown fields are ignored; null and empty text mean the default; numbers may be text; every name may be "
             "camelCase.")
@@ -52,6 +53,9 @@ class Operation:
 def parameter(name: str, place: str, text: str, schema: Json, *, required: bool = False) -> Json:
     """A parameter of a path, a query or a header."""
     return {"name": name, "in": place, "description": text, "required": required, "schema": schema}
+
+
+MODEL_ID = parameter("model_id", "path", "as the list has it; a slash may stay one", {"type": "string"}, required=True)
 
 
 def document(title: str, operations: Sequence[Operation], schemas: Mapping[str, Json]) -> Json:
