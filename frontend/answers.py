@@ -11,7 +11,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .errors import RequestError
 from .json_line import one_line
-from .paced import PacedBody, PacedConnection, PacedRequest, answer_first
+from .paced import PacedBody, PacedRequest, answer_first
+from .slashes import SlashedConnection
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def detail_body(status: int, detail: str) -> dict[str, Any]:
 def new_app(name: str, error_body: Callable[[int, str], dict[str, Any]] = detail_body) -> Quart:
     """A Quart app with our error answers, whose handlers read bodies with frontend.paced, each with its own limit."""
     app = Quart(name, static_folder=None)
-    app.request_class, app.asgi_http_class = PacedRequest, PacedConnection
+    app.request_class, app.asgi_http_class = PacedRequest, SlashedConnection
     app.config["MAX_CONTENT_LENGTH"] = None
     app.url_map.merge_slashes = False  # a redirect is no answer that a client of these APIs expects
 

@@ -13,6 +13,7 @@ from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 
 from .errors import RequestError
+from .gzipped import decompressed, is_gzip
 
 _HIGH_WATER = 1 << 20
 _IDLE_SECONDS = 60.0
@@ -70,11 +71,19 @@ class PacedConnection(ASGIHTTPConnection):
 
 
 async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body piece by piece: 413 above `limit` bytes, 408 when nothing comes for a minute."""
+    """The body piece by piece, gzip undone: 413 above `limit` bytes, before or after that, and the errors of gzipped;
+    408 when nothing comes for a minute.
+    """
     too_large = RequestError(413, f"Request body too large: at most {limit} bytes")
+    is_compressed = is_gzip(request)
     if (request.content_length or 0) > limit:
         raise too_large
-    received = 0
+    received = _limited(_received(request), limit, too_large)
+    async for data in _limited(decompressed(received), limit, too_large) if is_compressed else received:
+        yield data
+
+
+async def _received(request: Request) -> AsyncGenerator[bytes, None]:
     body = aiter(request.body)
     while True:
         try:
@@ -84,8 +93,16 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
             raise RequestError(408, f"Request body: nothing came for {_IDLE_SECONDS:g} seconds") from None
         if data is None:
             return
-        received += len(data)
-        if received > limit:
+        yield data
+
+
+async def _limited(
+    body: AsyncGenerator[bytes, None], limit: int, too_large: RequestError
+) -> AsyncGenerator[bytes, None]:
+    count = 0
+    async for data in body:
+        count += len(data)
+        if count > limit:
             raise too_large
         yield data
 

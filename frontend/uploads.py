@@ -21,6 +21,7 @@ T = TypeVar("T")
 FIELDS = ("src_audio", "reference_audio")
 _BLOCK = 1 << 20
 _SHOWN = 80  # characters of a name
+_NAMELESS = "a file without a field name"
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,9 @@ class Intake:
         return sink
 
     def pass_over(self, name: str) -> None:
-        """Keep in mind that a file came by a name that no field has, as one short line."""
-        self._strangers[" ".join(name.split())[:_SHOWN]] = None
+        """Keep in mind that a file came by a name that no field has, as one short line of text that can be seen."""
+        seen = "".join(char if char.isprintable() else " " for char in name)
+        self._strangers[" ".join(seen.split())[:_SHOWN] or _NAMELESS] = None
 
     @property
     def received(self) -> Collection[str]:

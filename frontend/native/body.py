@@ -29,8 +29,8 @@ class BodyLimits:
     upload: int
 
 
-async def read_body(request: Request, limits: BodyLimits, intake: Intake) -> dict[str, Any]:
-    """The fields of a generate request by name; its files go to `intake`. Errors: 400, 408, 413, 415."""
+async def read_body(request: Request, limits: BodyLimits, intake: Intake | None) -> dict[str, Any]:
+    """The fields of a request by name; its files go to `intake`, None reads past them. Errors: 400, 408, 413, 415."""
     content_type = request.headers.get("Content-Type", "")
     if content_type.strip().lower().startswith(MULTIPART):
         return await read_form(content_type, chunks(request, limits.upload), limits.text, intake)

@@ -13,6 +13,7 @@ from frontend.fields import Fields
 from frontend.jobs.job import Upload
 
 from .fields import FILES
+from .multipart import not_uploaded
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping
 def _refuse_texts(body: Mapping[str, object]) -> None:
     for name in FILES:
         if body.get(name) not in (None, ""):
-            raise RequestError(400, f"{name}: must be uploaded as a file, in multipart/form-data")
+            raise not_uploaded(name)
 
 
 def _codes(fields: Fields) -> tuple[tuple[int, ...], ...]:

@@ -33,11 +33,11 @@ class Part(Protocol):
 
 
 async def read_form(
-    content_type: str, body: AsyncIterator[bytes], text_limit: int, intake: Intake
+    content_type: str, body: AsyncIterator[bytes], text_limit: int, intake: Intake | None
 ) -> dict[str, object]:
-    """The texts by name, the first of repeated names, all of those that may be a list; files go to `intake`.
+    """The texts by name, the first of repeated names, all of those that may be a list.
 
-    Errors: 400, 413.
+    Files go to `intake`; None reads past them. Errors: 400, 413.
     `text_limit` bytes is what all texts and headers of parts may have together.
     """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
@@ -50,7 +50,7 @@ async def read_form(
         match event:
             case Field(str(name), headers):
                 texts.charge(_size(headers))
-                part = texts.begin(name)
+                part = NamelessFile(name) if name in FILES else texts.begin(name)
             case File(str(name), filename, headers):
                 texts.charge(_size(headers))
                 part = FilePart(name, filename, intake)
@@ -98,10 +98,24 @@ class Texts:
             self.values[self._name] = [*(before if isinstance(before, list) else [before]), text]
 
 
+class NamelessFile:
+    """A part that should be a file and has no file name: text, which may only be blank."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def write(self, data: bytes) -> None:
+        if data.strip():
+            raise not_uploaded(self._name, "its part of the form has no file name")
+
+    async def close(self) -> None:
+        pass
+
+
 class FilePart:
     """A part with a file name. The name says nothing but that: an empty one without bytes is an unused form input."""
 
-    def __init__(self, name: str, filename: str, intake: Intake) -> None:
+    def __init__(self, name: str, filename: str, intake: Intake | None) -> None:
         if name in NAMES:
             raise RequestError(400, f"{name}: must be text, not a file")
         if name in unbuilt.NAMES:
@@ -113,7 +127,7 @@ class FilePart:
         self._sink: Sink | None = None
 
     async def write(self, data: bytes) -> None:
-        if not (data or self._is_used):
+        if self._intake is None or not (data or self._is_used):
             return
         if self._field is None:
             self._intake.pass_over(self._name)
@@ -167,6 +181,12 @@ def _decoded(decoder: MultipartDecoder, data: bytes | None) -> Iterator[Event]:
 
 def _size(headers: Headers) -> int:
     return sum(len(name) + len(value) for name, value in headers)
+
+
+def not_uploaded(name: str, why: str = "") -> RequestError:
+    """The answer to a text where a file belongs."""
+    reason = f"; {why}" if why else ""
+    return RequestError(400, f"{name}: must be uploaded as a file, in multipart/form-data{reason}")
 
 
 def _broken() -> RequestError:

@@ -16,13 +16,12 @@ from frontend.answers import json_response
 from frontend.errors import RequestError
 from frontend.fields import first_of, spellings
 from frontend.jobs.job import Job, State
-from frontend.paced import whole
 from frontend.progress import percent
 from frontend.services import Services
 from frontend.uploads import Files
 
 from .accept import accept, limits
-from .body import parse_body
+from .body import read_body
 from .record import result
 from .submission import draw_seed, work_of
 from .task_fields import read_task
@@ -76,9 +75,8 @@ def tasks(services: Services) -> Blueprint:
 
 
 async def _fields(services: Services) -> dict[str, Any]:
-    """The body of a request without files."""
-    content_type = request.headers.get("Content-Type", "")
-    return parse_body(content_type, await whole(request, limits(services).text))
+    """The fields of a request that needs no files."""
+    return await read_body(request, limits(services), None)
 
 
 def _wrapped(data: object) -> Response:

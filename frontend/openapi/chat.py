@@ -52,7 +52,7 @@ _MODELS = an_object({
 def operations() -> tuple[Operation, ...]:
     """Every route, in the order of the documentation."""
     body: dict[str, Json] = {JSON: _request()}
-    refusals = (*GUARDED, *(status for status in WITH_BODY if status != 415), 429, 500, 503, 504)
+    refusals = (*GUARDED, *WITH_BODY, 429, 500, 503, 504)
     results: dict[str, Json] = {JSON: _COMPLETION, EVENTS: _TEXT}
     return (
         Operation("POST", "/v1/chat/completions", "a song, whole or as a stream", results, refusals, body),

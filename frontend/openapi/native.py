@@ -113,13 +113,18 @@ def _song_bodies(table: Iterable[Field], container: str) -> dict[str, Json]:
 
 def _task_ids() -> dict[str, Json]:
     listed: Json = {"type": "array", "items": _TEXT, "maxItems": 100}
+    as_text = {"task_id_list": {**_TEXT, "description": "JSON text of a list"}}
     return {
         JSON: an_object({"task_id_list": {"anyOf": [listed, _TEXT]}}),
-        FORM: an_object({"task_id_list": {**_TEXT, "description": "JSON text of a list"}}),
+        FORM: an_object(as_text), MULTIPART: an_object(as_text),
     }
 
 
 def _texts() -> dict[str, Json]:
     wanted = ("caption", "lyrics", "lm_temperature")
     entries = [entry for entry in TASK_TABLE if entry.name in wanted]
-    return {JSON: an_object(json_properties(entries) | {"param_obj": {"type": ["object", "string"]}}, required=())}
+    form = an_object(form_properties(entries) | {"param_obj": _TEXT}, required=())
+    return {
+        JSON: an_object(json_properties(entries) | {"param_obj": {"type": ["object", "string"]}}, required=()),
+        FORM: form, MULTIPART: form,
+    }

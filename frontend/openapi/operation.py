@@ -15,9 +15,9 @@ _MEANINGS = {
     304: "The client has this file already", 400: "The request cannot be served",
     401: "The API key is missing or wrong", 404: "There is no such job, model or file",
     408: "The body did not come in time", 409: "The Idempotency-Key was used with another request",
-    413: "The body is too large", 415: "The body's type is not known", 416: "The range lies beyond the end",
-    429: "The server is busy", 500: "A fault of the server", 503: "What is needed is not ready yet",
-    504: "The answer was not ready in time",
+    413: "The body is too large", 415: "The body's type or encoding is not known",
+    416: "The range lies beyond the end", 429: "The server is busy", 500: "A fault of the server",
+    503: "What is needed is not ready yet", 504: "The answer was not ready in time",
 }
 _READING = ("Unknown fields are ignored; null and empty text mean the default; numbers may be text; every name may be "
             "camelCase.")
