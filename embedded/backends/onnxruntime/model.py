@@ -20,6 +20,8 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from contract.stub import corruption
+
 Array = NDArray[Any]
 
 DTYPES = {
@@ -169,8 +171,8 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"unable to load model '{args['model_name']}': {error}") from None
 
     def _open(self, config: dict[str, Any], args: dict[str, str]) -> None:
-        if int(np.__version__.split(".")[0]) >= 2:
-            raise ConfigError(f"numpy {np.__version__} corrupts tensors in Triton's stub: install numpy 1.26.4")
+        if problem := corruption(pb_utils):
+            raise ConfigError(problem)
         for field in NOT_HERE:
             if config.get(field):
                 raise ConfigError(f"{field} is not available in the embedded server")

@@ -12,9 +12,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from contract.stub import corruption
 from lm_guidance import contract
 from serving import environment
 from serving.arguments import EngineArguments
@@ -52,8 +52,8 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"unable to load model '{args['model_name']}': {error}") from None
 
     def _open(self, args: dict[str, str]) -> None:
-        if int(np.__version__.split(".")[0]) >= 2:
-            raise LoadError(f"numpy {np.__version__} corrupts tensors in Triton's stub: install numpy 1.26.4")
+        if problem := corruption(pb_utils):
+            raise LoadError(problem)
         config = json.loads(args["model_config"])
         if not pb_utils.using_decoupled_model_transaction_policy(config):
             raise LoadError("model_transaction_policy must be decoupled")

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from contract.stub import corruption
 from pipeline import facts
 from pipeline.bls import TritonMeter, TritonModels
 from pipeline.denoiser import Denoiser
@@ -37,9 +38,9 @@ class TritonPythonModel:
     """The `acestep` model."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Reads the facts of the served models. Errors: RuntimeError on numpy 2, which this stub corrupts silently."""
-        if not np.__version__.startswith("1."):
-            raise RuntimeError(f"numpy {np.__version__} does not work with Triton's Python stub: install numpy 1.26.4")
+        """Reads the facts of the served models. Errors: RuntimeError when the stub corrupts tensors with this numpy."""
+        if problem := corruption(pb_utils):
+            raise RuntimeError(problem)
         parameters = json.loads(args["model_config"])["parameters"]
         self._songs_in_flight = int(parameters["songs_in_flight"]["string_value"])
         budget = int(parameters["dit_token_budget"]["string_value"])

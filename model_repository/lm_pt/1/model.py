@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from contract.stub import corruption
 from engine import language_model
 from engine.engine import Engine
 from engine.language_model import Settings
@@ -36,9 +37,9 @@ class TritonPythonModel:
     """The `lm_pt` model."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Loads the checkpoint. Errors: RuntimeError on numpy 2, which this stub corrupts silently."""
-        if not np.__version__.startswith("1."):
-            raise RuntimeError(f"numpy {np.__version__} does not work with Triton's Python stub: install numpy 1.26.4")
+        """Loads the checkpoint. Errors: RuntimeError when the stub corrupts tensors with this numpy."""
+        if problem := corruption(pb_utils):
+            raise RuntimeError(problem)
         self._lm = language_model.load(Settings.read(Path(__file__).with_name("model.json")))
         self._engine = Engine(self._lm, pb_utils.Logger.log_error)
 

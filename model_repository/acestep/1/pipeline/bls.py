@@ -97,6 +97,8 @@ async def _infer(
         model_name=model,
         requested_output_names=list(outputs),
         inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
+        # A model on a GPU leaves its outputs there unless it is asked, and what lies there is no NumPy array.
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
     ).async_exec()
     if response.has_error():
         raise broken(model, response.error().message())
