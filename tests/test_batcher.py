@@ -14,6 +14,7 @@ class Track:
     tokens: int
     rows: int = 1
     slots: int = 0
+    song: int = 0
 
 
 def names(tokens, budget):
@@ -29,7 +30,7 @@ def test_padding_counts():
     assert names([100, 160, 100], 400) == ["a", "b"]
 
 
-def test_a_younger_one_that_fits_passes_one_that_does_not():
+def test_a_later_one_that_fits_passes_one_that_does_not():
     assert names([100, 900, 100], 300) == ["a", "c"]
 
 
@@ -37,7 +38,7 @@ def test_nobody_is_padded_beyond_twice_its_length():
     assert names([100, 250, 150], 10_000) == ["a", "c"]
 
 
-def test_the_oldest_always_goes():
+def test_the_first_always_goes():
     assert names([9_000, 10], 100) == ["a"]
 
 
@@ -45,7 +46,7 @@ def test_nothing_waits_nothing_goes():
     assert names([], 100) == []
 
 
-def test_any_queue_is_served_in_order_of_age_within_the_budget():
+def test_any_queue_is_served_in_its_order_within_the_budget():
     rng = np.random.default_rng(0)
     for _ in range(300):
         queue = [Track(f"{i:02}", int(n)) for i, n in enumerate(rng.integers(1, 800, rng.integers(1, 20)))]

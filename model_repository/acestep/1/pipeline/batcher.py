@@ -5,12 +5,16 @@ costs rows × (longest row + longest condition), because what is shorter is padd
 tokens and with it the time and the memory of a step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Protocol, TypeVar
 
 
 class Waiting(Protocol):
     """What the policy needs to know of a track."""
+
+    @property
+    def song(self) -> Hashable:
+        """Whose track it is."""
 
     @property
     def tokens(self) -> int:
@@ -34,10 +38,10 @@ MAX_ROWS = 64
 
 
 def pick(waiting: Iterable[Track], budget: int) -> list[Track]:
-    """The tracks of the next call, oldest first.
+    """The tracks of the next call, out of those that wait in the order of their turn (see accounts.py).
 
-    The oldest always goes, whatever it costs, so nothing starves. A younger one joins when the grown call stays
-    within the budget and no row is padded beyond twice its length.
+    The first always goes, whatever it costs, so nothing starves. A later one joins when the grown call stays within
+    the budget and no row is padded beyond twice its length.
     """
     call: list[Track] = []
     rows = longest = shortest = slots = 0

@@ -118,7 +118,7 @@ async def _listen(plan: SongPlan, studio: Studio, caller: Caller, uploads: Uploa
 async def _condition(plan: SongPlan, studio: Studio, caller: Caller, listener: Listener) -> list[Track]:
     """One track for each item, with its own noise and what it follows; items share what does not depend on a seed."""
     total = len(plan.seeds) * len(plan.course.schedule)
-    steps = [0] * len(plan.seeds)
+    song, steps = object(), [0] * len(plan.seeds)
 
     def on_step(item: int, step: int) -> None:
         caller.check()
@@ -137,7 +137,8 @@ async def _condition(plan: SongPlan, studio: Studio, caller: Caller, listener: L
         kept = _kept(plan, followed.latents, noise)
         stages = _stages(plan, texts, followed.context)
         tracks.append(Track(
-            seed, begin, stages, plan.course, lambda step, item=item: on_step(item, step), kept))  # type: ignore[misc]
+            seed, begin, stages, plan.course,
+            lambda step, item=item: on_step(item, step), kept, song))  # type: ignore[misc]
         caller.check()
         caller.report(Progress("condition", item + 1, len(plan.seeds)))
     return tracks

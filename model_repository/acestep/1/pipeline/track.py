@@ -1,7 +1,7 @@
 """One item of one song on its way from noise to latents."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,8 +76,8 @@ class Prediction:
 class Track:
     """`latents` float32 [frames, 64] is what the next evaluation sees; the last stage that has begun is followed.
 
-    `kept` is what a repaint puts back of its source. `on_step` is called after every evaluation with the number of
-    steps done; what it raises ends this track alone.
+    `kept` is what a repaint puts back of its source; the items of a song have the same `song`. `on_step` is called
+    after every evaluation with the number of steps done; what it raises ends this track alone.
     """
 
     seed: int
@@ -86,6 +86,7 @@ class Track:
     course: Course
     on_step: Callable[[int], None]
     kept: Kept | None = None
+    song: Hashable = field(default_factory=object)
     step: int = 0
     finished: "asyncio.Future[Floats]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _apg: Apg | None = None
