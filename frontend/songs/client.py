@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import grpc
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 
+from frontend.audio.sandbox import AT_A_TIME
 from frontend.silence import with_silences
 
 from .errors import SongError, song_error
@@ -21,6 +22,7 @@ T = TypeVar("T")
 AudioInputs = Mapping[str, Callable[[], Awaitable[Floats]]]
 _SILENCE_SECONDS = 3.0
 _ANSWER_SECONDS = 5.0
+_HELD = 1 + AT_A_TIME  # songs whose audio is in memory: one is sent, as many are decoded as can be side by side
 
 
 class SongClient:
@@ -32,6 +34,7 @@ class SongClient:
         # Takes requests that are bytes already.
         self._infer = self._channel.stream_stream(
             STREAM, response_deserializer=service_pb2.ModelStreamInferResponse.FromString)
+        self._held = asyncio.Semaphore(_HELD)
         self._sending = asyncio.Semaphore(1)
 
     async def song(
@@ -40,7 +43,7 @@ class SongClient:
         """The events of one song, `Done` last. Closing the iterator cancels the song between two steps.
 
         `audio` loads the tensors that go with the request, by name. Ten minutes are 230 MB, and twice that on the way
-        out, so songs with audio are sent one after the other.
+        out, so songs with audio are sent one after the other, and few are loaded before their turn.
 
         Triton does not end the streams of a pipeline process that died. So whenever a song has been silent for a while
         the pipeline is asked who it is: a pipeline that was started anew has lost the song.
@@ -127,8 +130,10 @@ class SongClient:
         begun = False
         async with AsyncExitStack() as unheard:
             if audio:
-                await unheard.enter_async_context(self._sending)
+                await unheard.enter_async_context(self._held)
             tensors = {name: await load() for name, load in audio.items()}
+            if audio:
+                await unheard.enter_async_context(self._sending)
             message = await asyncio.to_thread(encode, request, song_id, tensors)
             call = self._infer(_once(message))
             del tensors, message  # what goes out is freed as soon as it is sent
