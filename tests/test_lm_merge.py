@@ -114,7 +114,9 @@ def test_a_source_s_length_counts_as_given():
     ({"use_format": "need", "lyrics": "x"}, "use_format"),
     ({"use_format": "need"}, None),
     ({"use_format": "try", "caption": "x"}, None),
+    ({"kind": "codes"}, None),
     ({"kind": "understand"}, "kind"),
+    ({"kind": "metadata", "caption": "x"}, "kind"),
     ({"kind": "sample"}, "kind"),
     ({"kind": "format", "caption": "x"}, "kind"),
 ])

@@ -27,7 +27,8 @@ from tests.pipeline_client import sing
             "[400] repaint_end: must be above repaint_start (1), and is 0.5",
         ),
         ({"timesteps": [0.2, 0.4]}, "[400] timesteps: must decrease"),
-        ({"kind": "dance"}, '[400] kind: must be one of song, understand, sample, format, describe, ping, not "dance"'),
+        ({"kind": "dance"}, "[400] kind: must be one of song, codes, understand, metadata, sample, format, describe, "
+         'ping, not "dance"'),
     ],
 )
 async def test_refusals(stack, change, line):

@@ -30,7 +30,7 @@ from pipeline.song import Caller, Studio, prepare, sing
 from pipeline.text import write_text
 from pipeline.tokens import PromptTokenizer
 
-KINDS = ("song", "understand", "sample", "format", "describe", "ping")
+KINDS = ("song", "codes", "understand", "metadata", "sample", "format", "describe", "ping")
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -75,7 +75,7 @@ class TritonPythonModel:
         try:
             body = parse_json(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
             match body.get("kind", "song"):
-                case "song" | "understand" | "sample" | "format":
+                case "song" | "codes" | "understand" | "metadata" | "sample" | "format":
                     await self._make(request, body, sender)
                 case "describe":
                     _send(sender, Answer(self._describe()))

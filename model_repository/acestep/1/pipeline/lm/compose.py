@@ -63,6 +63,8 @@ class Composition:
 
 def needed_for(request: SongRequest) -> str | None:
     """The field that cannot be served without the LM, if there is one (behaviour 2)."""
+    if request.kind == "codes":
+        return None
     if request.kind != "song":
         return "kind"
     if TASKS[request.task].lm is LmPart.NOTHING:
@@ -132,7 +134,7 @@ class _Composer:
         """See the function."""
         request, sheet = await self._sketch(self._request, source_seconds)
         known, brief, planned = given(request, source_seconds), self._brief(request), Sheet()
-        if request.kind == "song" and not _is_sampled(request) and wants_metadata(request, known):
+        if request.kind == "metadata" or _lacks_metadata(request, known):
             sheet = planned = await self._plan(self._desk.metadata(brief, metadata_form(request, known)))
             request = merge_metadata(request, self._bounded(sheet))
         if _wants_codes(request):
@@ -150,6 +152,8 @@ class _Composer:
 
     async def _sketch(self, request: SongRequest, source_seconds: float | None) -> tuple[SongRequest, Sheet]:
         """A whole song written from a wish, from nothing, from codes or from its caption and lyrics; or none of it."""
+        if request.kind == "metadata":
+            return request, Sheet()
         form = song_form(request, given(request, source_seconds))
         if request.kind == "understand":
             assert request.codes is not None
@@ -249,6 +253,11 @@ class _Counter:
 def _wants_codes(request: SongRequest) -> bool:
     has_codes = request.codes is not None
     return request.kind == "song" and request.thinking and TASKS[request.task].lm is LmPart.CODES and not has_codes
+
+
+def _lacks_metadata(request: SongRequest, known: Sheet) -> bool:
+    """A song whose metadata nobody has written, and somebody wants."""
+    return request.kind == "song" and not _is_sampled(request) and wants_metadata(request, known)
 
 
 def _wants_format(request: SongRequest) -> bool:
