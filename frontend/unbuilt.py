@@ -12,7 +12,9 @@ from .fields import Field, Fields, Level, read_fields, spellings
 _number = coerce.number(float("-inf"), float("inf"))
 
 
-def _field(name: str, read: Reader, neutral: object, shown: str, text: str) -> Field:
+def only_neutral(
+    name: str, read: Reader, neutral: object, shown: str, text: str, why: str = "is not built yet"
+) -> Field:
     """A field that may have the neutral value alone, which errors call `shown`."""
 
     @coerce.takes(description=shown)
@@ -22,7 +24,7 @@ def _field(name: str, read: Reader, neutral: object, shown: str, text: str) -> F
                 return neutral
         except ValueError:
             pass
-        raise ValueError(f"is not built yet; only {shown} passes")
+        raise ValueError(f"{why}; only {shown} passes")
 
     return Field(spellings(name), only, neutral, nested=True, help=text)
 
@@ -43,30 +45,27 @@ def _detail(name: str, text: str) -> Field:
 
 
 TABLE: tuple[Field, ...] = (
-    _field("retake_variance", _number, 0.0, "0", "mixes other noise in"),
+    only_neutral("retake_variance", _number, 0.0, "0", "mixes other noise in"),
     _detail("retake_seed", "which noise `retake_variance` mixes in"),
-    _field("flow_edit_morph", coerce.flag, False, "false", "morphs the source"),
+    only_neutral("flow_edit_morph", coerce.flag, False, "false", "morphs the source"),
     *(_detail(f"flow_edit_{name}", "how `flow_edit_morph` does it")
       for name in ("source_caption", "source_lyrics", "n_min", "n_max", "n_avg")),
-    _field("fade_in_duration", _number, 0.0, "0", "seconds that fade in"),
-    _field("fade_out_duration", _number, 0.0, "0", "seconds that fade out"),
-    _field("enable_normalization", coerce.flag, True, "true",
-           "a song peaks at -1 dBFS, unless samples of its source are kept"),
-    _field("normalization_db", _number, -1.0, "-1", "the peak in dBFS"),
-    _field("source_repaint_latents", _thing, None, "null", "what a repaint keeps, as latents"),
-    _field("analysis_only", coerce.flag, False, "false", "metadata of the source instead of a song"),
-    _field("full_analysis_only", coerce.flag, False, "false", "the same with lyrics"),
-    _field("extract_codes_only", coerce.flag, False, "false", "audio codes of the source instead of a song"),
-    _field("lora_path", _thing, None, "null", "an adapter of the model"),
+    only_neutral("fade_in_duration", _number, 0.0, "0", "seconds that fade in"),
+    only_neutral("fade_out_duration", _number, 0.0, "0", "seconds that fade out"),
+    only_neutral("enable_normalization", coerce.flag, True, "true",
+                 "a song peaks at -1 dBFS, unless samples of its source are kept"),
+    only_neutral("normalization_db", _number, -1.0, "-1", "the peak in dBFS"),
+    only_neutral("source_repaint_latents", _thing, None, "null", "what a repaint keeps, as latents"),
+    only_neutral("lora_path", _thing, None, "null", "an adapter of the model"),
     _detail("lora_scale", "strength of `lora_path`"),
 )
 NAMES = frozenset(name for entry in TABLE for name in entry.names)
 
 
-def read_built(table: Iterable[Field], levels: Sequence[Level]) -> Fields:
-    """The fields of `table`, with the names of those that are not built and change nothing.
+def read_built(table: Iterable[Field], levels: Sequence[Level], refused: Iterable[Field] = TABLE) -> Fields:
+    """The fields of `table`, with the names of the `refused` ones that are neutral and so change nothing.
 
-    Errors: RequestError 400 naming the first field that is not built and would change the song, or as `read_fields`.
+    Errors: RequestError 400 naming the first refused field that would change the song, or as `read_fields`.
     """
-    unbuilt = tuple(read_fields(TABLE, levels).sent.values())
+    unbuilt = tuple(read_fields(refused, levels).sent.values())
     return replace(read_fields(table, levels), unbuilt=unbuilt)

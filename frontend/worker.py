@@ -23,7 +23,7 @@ from .jobs.store import JobStore, LeaseLost
 from .live import Live, Retrying, Started
 from .songs.client import SongClient
 from .songs.errors import SongError
-from .songs.events import Audio, Codes, Done, Metadata, Planning, Step
+from .songs.events import Audio, Codes, Done, Findings, Metadata, Planning, Step
 from .uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Folders:
 class Heard:
     """A song as it came, besides its samples: its end, and the audio codes of those items that have some."""
 
-    done: Done
+    done: Done | Findings
     codes: Mapping[int, tuple[int, ...]]
 
 
@@ -172,7 +172,7 @@ class Workers:
             await self._store.renew(claim, self._lease_seconds)
 
     async def _make(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
-        """Spool the song's samples, then write its files."""
+        """Spool the song's samples, then write its files; of an analysis there is nothing but what was found."""
         self._live.say(claim.job.id, Started(claim.job.attempts))
         if claim.token > 1:
             await asyncio.to_thread(discard, self._folders.spool, f"{claim.job.id}-")
@@ -181,6 +181,8 @@ class Workers:
             async with Spool(self._folders.spool / f"{claim.job.id}-{claim.token}") as spool:
                 heard = await self._listen(claim, spool)
                 done = heard.done
+                if isinstance(done, Findings):
+                    return _found(done, heard.codes, self._catalogue), []
                 await self._store.progress(claim, Progress("write", 0, len(done.seeds)))
                 self._live.say(claim.job.id, Step("write", 0, len(done.seeds)))
                 writing = [asyncio.create_task(self._write(claim, spool, done, i)) for i in range(len(done.seeds))]
@@ -189,7 +191,7 @@ class Workers:
             ends = await asyncio.gather(*writing, return_exceptions=True)
             await self._unlink([end for end in ends if isinstance(end, AudioFile)])
             raise
-        return _result(heard, files, self._catalogue), list(files)
+        return _result(done, heard.codes, files, self._catalogue), list(files)
 
     async def _listen(self, claim: Claim, spool: Spool) -> Heard:
         """Events of the song: samples go to the spool, codes to its result, the rest to the job's followers.
@@ -214,7 +216,7 @@ class Workers:
                         self._live.say(claim.job.id, event)
                     case Codes(item, values):
                         codes[item] = values
-                    case Done():
+                    case Done() | Findings():
                         return Heard(event, codes)
         raise SongError(500, "the song pipeline ended without a result")
 
@@ -252,18 +254,35 @@ def _tags(claim: Claim, done: Done, item: int, catalogue: Catalogue | None) -> T
     return Tags(title=title, artist=f"ACE-Step ({done.model})", comment=comment)
 
 
-def _result(heard: Heard, files: Sequence[AudioFile], catalogue: Catalogue | None) -> dict[str, Any]:
+def _result(
+    done: Done, codes: Mapping[int, tuple[int, ...]], files: Sequence[AudioFile], catalogue: Catalogue | None
+) -> dict[str, Any]:
     """What a job's record keeps of a song, for every API to show in its own words.
 
     `lm` is what the LM did for the song, `lm_model` the LM's name also when it did nothing. `codes` has a list for each
     file, also where all of them follow the same one.
     """
-    done, codes = heard.done, heard.codes
-    lm = None if catalogue is None else catalogue.lm
     return {
         "audio": [file.path for file in files], "model": done.model, "seeds": list(done.seeds),
         "duration": done.duration, "schedule": list(done.schedule), "timings": dict(done.timings),
         "notes": list(done.notes), "metadata": dict(done.metadata),
-        "lm": None if done.lm is None else asdict(done.lm), "lm_model": None if lm is None else lm.name,
+        **_lm(done, catalogue),
         "codes": [list(codes.get(item, codes[0])) for item in range(len(files))] if codes else None,
     }
+
+
+def _found(
+    findings: Findings, codes: Mapping[int, tuple[int, ...]], catalogue: Catalogue | None
+) -> dict[str, Any]:
+    """What a job's record keeps of an analysis, under the names of a song's."""
+    return {
+        "audio": [], "model": findings.model, "seeds": list(findings.seeds),
+        "duration": findings.metadata.get("duration"), "timings": dict(findings.timings),
+        "notes": list(findings.notes), "metadata": dict(findings.metadata), **_lm(findings, catalogue),
+        "codes": [list(codes[0])] if codes else None,
+    }
+
+
+def _lm(done: Done | Findings, catalogue: Catalogue | None) -> dict[str, Any]:
+    lm = None if catalogue is None else catalogue.lm
+    return {"lm": None if done.lm is None else asdict(done.lm), "lm_model": None if lm is None else lm.name}

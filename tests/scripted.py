@@ -3,8 +3,8 @@
 The caption's words, in order: `plan:<text>` (a piece of the LM's text, _ for a blank), `step:<phase>:<k>/<n>`,
 `wait:<seconds>`, `gate:<name>` (until `open_gate(name)`), `fail:<status>`; `|` begins the next attempt's script. Other
 words mean nothing. A song that gets through sends a tenth of a second of noise for each seed; before it, if it is asked
-for codes, those it was given or two of its own for each seed. Of a text that the LM is asked for (`/format_input`) the
-same words are obeyed.
+for codes, those it was given or two of its own for each seed. An analysis obeys the same words, and so does a text
+(`/format_input`).
 """
 
 from __future__ import annotations
@@ -46,24 +46,41 @@ async def answer(request):
     if body["kind"] == "describe":
         return fail(sender, 503)
     try:
-        await (write(sender, body) if body["kind"] == "format" else sing(sender, body, song_id))
+        make = {"format": write, "song": sing}.get(body["kind"], analyse)
+        await make(sender, body, song_id)
     except Cancelled:
         (HERE / f"{song_id}.cancelled").touch()
         sender.send(flags=FINAL)
 
-async def write(sender, body):
+async def write(sender, body, song_id):
     say(sender, {"type": "planning", "text": "caption: "})
     if await play(sender, body, body["caption"]):
         metadata = {name: body[name] for name in KEYS} | {"caption": f"better {body['caption']}", "bpm": 101}
         say(sender, {"type": "done", "metadata": metadata, "lm": None, "notes": []}, flags=FINAL)
 
-async def sing(sender, body, song_id):
+async def analyse(sender, body, song_id):
+    if not await attempt(sender, body, song_id):
+        return
+    metadata = {}
+    if body["kind"] != "codes":
+        metadata = {name: body[name] for name in KEYS} | {"genres": "folk", "bpm": 88, "vocal_language": "de"}
+        metadata["caption"] = f"heard {body['caption']}"
+    if body["kind"] != "metadata":
+        say(sender, {"type": "codes", "item": 0, "codes": [body["seeds"][0] % 64000, 7]})
+        metadata |= {"duration": 2.5}
+    say(sender, {"type": "done", "metadata": metadata, "lm": None, "notes": [], "seeds": body["seeds"],
+                 "timings": {"plan": 0.2}, "model": None if body["kind"] == "metadata" else body["model"]}, flags=FINAL)
+
+async def attempt(sender, body, song_id):
     log = HERE / f"{song_id}.attempts"
     attempt = len(log.read_text()) if log.exists() else 0
     log.write_text("x" * (attempt + 1))
     (HERE / f"{song_id}.request").write_text(json.dumps(body))
     scripts = body["caption"].split("|")
-    if not await play(sender, body, scripts[min(attempt, len(scripts) - 1)]):
+    return await play(sender, body, scripts[min(attempt, len(scripts) - 1)])
+
+async def sing(sender, body, song_id):
+    if not await attempt(sender, body, song_id):
         return
     if "codes" in body.get("return", ()):
         for item, codes in enumerate(body["codes"] or [[seed % 64000, 7] for seed in body["seeds"]]):

@@ -169,6 +169,10 @@ FIELDS = {
     "track_classes": Walk("tracks", [
         ("drums, Backing Vocals", ["drums", "backing_vocals"]), (list(TRACKS), list(TRACKS))],
         [("drums,kazoo", "must be of woodwinds")]),
+    "extract_codes_only": Walk("kind", [("Yes", "codes")], [([1], "must be true or false")],
+                               {"src_audio_path": "song.wav"}),
+    "full_analysis_only": flag("kind", no="song", refused=LM),
+    "analysis_only": flag("kind", no="song", refused=LM),
 }
 # Where an LM is loaded these walks take the place of the ones above; those of its other fields stay.
 WITH_AN_LM = {
@@ -180,6 +184,7 @@ WITH_AN_LM = {
                           [("/etc", LOADED), ("../lm", LOADED), (5, LOADED)]),
     "lm_backend": Walk("lm_engine", [("VLLM", "vllm"), ("pt", "pt"), (" ", "vllm")],
                        [("onnx", "must be one of vllm, pt"), (1, "must be one of vllm, pt")]),
+    "analysis_only": flag("kind", yes="metadata", no="song"),
 }
 OF_THE_LM = [entry for entry in TABLE if entry.name in WITH_AN_LM or entry.name.startswith(("lm_", "use_cot_"))
              or entry.name in ("vocal_language", "constrained_decoding")]

@@ -373,6 +373,15 @@ async def test_average_of_the_last_run_times_failures_included(store, clock):
     assert stats.average_seconds == pytest.approx(106 / 3)
 
 
+async def test_analyses_are_no_songs_and_do_not_count_in_the_average(store, clock):
+    for kind, seconds in (("song", 8), ("codes", 1), ("understand", 2), ("metadata", 3)):
+        await store.submit(replace(WORK, song={**WORK.song, "kind": kind}), 10)
+        claim = await store.claim("w", 30)
+        clock.now += seconds
+        await store.finish(claim, {}, ())
+    assert (await store.stats(2)).average_seconds == 8
+
+
 async def test_jobs_survive_the_store(open_store, clock):
     first = await open_store()
     jobs = await submit(first, 2)

@@ -19,8 +19,7 @@ from tests.serving import served
 from tests.test_native_fields import BOTH
 
 NUMBERS = {"retake_variance": "0", "fade_in_duration": "0", "fade_out_duration": "0", "normalization_db": "-1"}
-FLAGS = dict.fromkeys(("flow_edit_morph", "analysis_only", "full_analysis_only", "extract_codes_only"), "false") | {
-    "enable_normalization": "true"}
+FLAGS = {"flow_edit_morph": "false", "enable_normalization": "true"}
 DETAILS = ("retake_seed", "lora_scale", *(f"flow_edit_{name}" for name in (
     "source_caption", "source_lyrics", "n_min", "n_max", "n_avg")))
 ABSENT = dict.fromkeys(("source_repaint_latents", "lora_path"), "null")

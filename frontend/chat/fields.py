@@ -10,8 +10,10 @@ from frontend import coerce
 from frontend.coerce import Reader
 from frontend.errors import RequestError
 from frontend.fields import Field, Fields, Level, spellings
+from frontend.native.analysis import ANALYSES
 from frontend.native.fields import TABLE as NATIVE
-from frontend.unbuilt import read_built
+from frontend.unbuilt import TABLE as UNBUILT
+from frontend.unbuilt import only_neutral, read_built
 
 DEFAULT_MODEL = "acemusic/acestep-v1.5-turbo"
 # What is called the same here and in the native API: names, ranges and defaults are those of its table.
@@ -56,6 +58,12 @@ TABLE: tuple[Field, ...] = (
 )
 
 
+# Fields that ask the native API for something else than a song, which no chat message can hold.
+REFUSED: tuple[Field, ...] = tuple(
+    only_neutral(analysis.field, coerce.flag, False, "false", _BY_NAME[analysis.field].help,
+                 "is a field of the native API alone") for analysis in ANALYSES)
+
+
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
     sent = (body.get(name) for name in ("audio_config", "audioConfig"))
@@ -65,4 +73,4 @@ def read(body: Mapping[str, object]) -> Fields:
     # A flat `format` is the native API's other name of use_format: too ambiguous to be read as anything.
     flat = {name: value for name, value in body.items() if name != "format"}
     levels = (Level(flat), Level(config or {}, "audio_config."))
-    return read_built(TABLE, levels)
+    return read_built(TABLE, levels, (*UNBUILT, *REFUSED))

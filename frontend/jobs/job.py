@@ -43,7 +43,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be made: the pipeline's song request, the file format, remarks for the result, uploads by tensor.
+    """What is to be made: the pipeline's request, the file format, remarks for the result, uploads by tensor.
 
     `song` has every field of the pipeline's request schema, seeds drawn, so a second attempt gives the same song.
     `api` is the one that the job came by.
@@ -54,6 +54,11 @@ class Work:
     notes: tuple[str, ...] = ()
     uploads: Mapping[str, Upload] = field(default_factory=dict)
     api: Literal["native", "chat"] = "native"
+
+    @property
+    def makes_song(self) -> bool:
+        """False for an analysis, which makes no audio and is quick."""
+        return bool(self.song.get("kind", "song") == "song")
 
 
 @dataclass(frozen=True)

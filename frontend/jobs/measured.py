@@ -61,7 +61,7 @@ class MeasuredJobStore(JobStore):
     async def finish(self, claim: Claim, result: Mapping[str, Any], files: Sequence[AudioFile]) -> None:
         async with self._fenced():
             await self._store.finish(claim, result, files)
-        self._meter.add(AUDIO_SECONDS, result.get("duration", 0.0) * len(files))
+        self._meter.add(AUDIO_SECONDS, (result.get("duration") or 0.0) * len(files))
         await self._ended(claim.job.id)
 
     async def fail(self, claim: Claim, error: str, code: str) -> None:

@@ -46,6 +46,7 @@ MIGRATIONS = (
     CREATE INDEX audio_by_job ON audio (job_id);
     """,
     "ALTER TABLE job ADD COLUMN wanted_until REAL",
+    "ALTER TABLE job ADD COLUMN makes_song INTEGER NOT NULL DEFAULT 1",
 )
 _MOVES = ", ".join(f"('{old}', '{new}')" for old, allowed in TRANSITIONS.items() for new in sorted(allowed))
 _GUARD = f"""

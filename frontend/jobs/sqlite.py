@@ -66,9 +66,9 @@ class SqliteJobStore(JobStore):
                 names, now = (None, None) if once is None else (once.key, once.digest), self._clock()
                 wanted_until = None if wanted_seconds is None else now + wanted_seconds
                 db.execute(
-                    "INSERT INTO job (id, state, work, created_at, once_key, once_digest, wanted_until)"
-                    " VALUES (?, 'queued', ?, ?, ?, ?, ?)",
-                    (job_id, _to_json(asdict(work)), now, *names, wanted_until))
+                    "INSERT INTO job (id, state, work, created_at, once_key, once_digest, wanted_until, makes_song)"
+                    " VALUES (?, 'queued', ?, ?, ?, ?, ?, ?)",
+                    (job_id, _to_json(asdict(work)), now, *names, wanted_until, work.makes_song))
                 return _job(db.execute(f"{_JOB} WHERE id = ?", (job_id,)).fetchone())
 
         return await self._run(insert)
@@ -202,7 +202,7 @@ class SqliteJobStore(JobStore):
             return Stats(*self._db.execute(
                 "SELECT (SELECT count(*) FROM job WHERE state = 'queued'), (SELECT count(*) FROM job WHERE state ="
                 " 'running'), (SELECT avg(seconds) FROM (SELECT finished_at - started_at AS seconds FROM job WHERE"
-                " started_at IS NOT NULL AND finished_at IS NOT NULL AND NOT was_cancelled"
+                " started_at IS NOT NULL AND finished_at IS NOT NULL AND NOT was_cancelled AND makes_song"
                 " ORDER BY finished_at DESC LIMIT ?)),"
                 " (SELECT created_at FROM job WHERE state = 'queued' ORDER BY seq LIMIT 1)",
                 (window,)).fetchone())

@@ -29,8 +29,8 @@ class LeaseLost(Exception):
 class Stats:
     """Jobs that wait and run, and the mean run time of recent jobs in seconds (None before the first has finished).
 
-    Jobs that were cancelled say nothing of how long one takes. `oldest` is when the first of those that wait was
-    submitted, in Unix seconds.
+    The mean is of jobs that make a song, and were not cancelled: the others are short. `oldest` is when the first of
+    those that wait was submitted, in Unix seconds.
     """
 
     queued: int

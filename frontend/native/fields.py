@@ -106,6 +106,11 @@ TABLE: tuple[Field, ...] = (
     # Not of the documents: which tracks lego, extract and complete are about.
     _nested("track_name", coerce.tracks, (), "the track of lego and extract"),
     _nested("track_classes", coerce.tracks, (), "the tracks of complete"),
+    # Of upstream's later servers: an analysis instead of a song, see frontend/native/analysis.py.
+    _nested("extract_codes_only", coerce.flag, False, "no song: the audio codes of the source"),
+    _nested("full_analysis_only", coerce.flag, False,
+            "no song: what the 5 Hz LM hears in the source, lyrics too, and its audio codes"),
+    _nested("analysis_only", coerce.flag, False, "no song: the metadata that the 5 Hz LM gives caption and lyrics"),
 )
 # Files of a form, and which upload they are; upstream's later versions call them otherwise.
 FILES = {

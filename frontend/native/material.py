@@ -58,6 +58,21 @@ def choose_material(fields: Fields, body: Mapping[str, object], uploads: Mapping
     return Material(codes, used, region if TASKS[task].has_region else Region(), tracks)
 
 
+def choose_source(
+    asked_by: str | None, body: Mapping[str, object], uploads: Mapping[str, Upload]
+) -> Material:
+    """The material of an analysis: its source alone, or nothing.
+
+    `asked_by` is the field that needs a source, None where none is needed. Errors: RequestError 400 when it is missing.
+    """
+    _refuse_texts(body)
+    if asked_by is None:
+        return Material((), {}, Region(), ())
+    if "src_audio" not in uploads:
+        raise RequestError(400, f"src_audio: is needed by {asked_by}; upload {FORMATS}")
+    return Material((), {"src_audio": uploads["src_audio"]}, Region(), ())
+
+
 def _refuse_texts(body: Mapping[str, object]) -> None:
     for name in FILES:
         if body.get(name) not in (None, ""):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from frontend.catalogue import Catalogue, Model
@@ -13,9 +14,10 @@ from frontend.fields import Fields
 from frontend.jobs.job import Upload, Work
 from frontend.uploads import Files
 
+from .analysis import Analysis, asked_for, narrowed
 from .fields import TABLE, read
 from .lm import LmWork, choose_lm_work
-from .material import Material, choose_material
+from .material import Material, choose_material, choose_source
 from .usage import Asked, changed, unused
 
 Draw = Callable[[], int]
@@ -48,6 +50,8 @@ def work_of(
 ) -> Work:
     """`submission` of fields that were read already; of `body` only files count that are no uploads."""
     fields = defaults.fill(fields)
+    if (analysis := asked_for(fields, catalogue.lm)) is not None:
+        return _analysis_work(analysis, fields, body, catalogue, files, draw, defaults)
     model = _model(fields, catalogue)
     _refuse_task(fields, model, catalogue)
     _check_ranges(fields, model)
@@ -60,6 +64,25 @@ def work_of(
     asked = Asked(
         changed(TABLE, fields, defaults), fields, song, model, catalogue.lm is not None, files, material.uploads)
     return Work(song, fields["audio_format"], tuple(unused(asked)), material.uploads)
+
+
+def _analysis_work(
+    analysis: Analysis, fields: Fields, body: Mapping[str, object], catalogue: Catalogue, files: Files, draw: Draw,
+    defaults: Defaults,
+) -> Work:
+    """The work of an analysis: the request of a song that has only what the analysis uses, of another kind."""
+    used = narrowed(fields, analysis)
+    model, called = _model(used, catalogue), fields.called(analysis.field)
+    material = choose_source(called if analysis.needs_source else None, body, files.uploads)
+    lm_work = choose_lm_work(used, material, catalogue.lm)
+    if not analysis.needs_source and not (used["caption"].strip() or used["lyrics"].strip()):
+        raise RequestError(400, f"caption: give a caption or lyrics for {called}; both are empty")
+    song = song_request(used, model, material, lm_work, draw) | options(used, OURS) | {
+        "kind": analysis.kind, "return": ["codes"] if analysis.needs_source else [], **analysis.request}
+    asked = Asked(
+        changed(TABLE, fields, defaults), replace(fields, values=used.values), song, model, catalogue.lm is not None,
+        files, material.uploads)
+    return Work(song, used["audio_format"], tuple(unused(asked)), material.uploads)
 
 
 def song_request(

@@ -21,8 +21,9 @@ from frontend.services import Services
 from frontend.uploads import Files
 
 from .accept import accept, limits
+from .analysis import analysis_of
 from .body import read_body
-from .record import result
+from .record import found, result
 from .submission import draw_seed, work_of
 from .task_fields import read_task
 from .texts import Texts
@@ -33,7 +34,7 @@ _STATUS = {State.QUEUED: 0, State.RUNNING: 0, State.SUCCEEDED: 1, State.FAILED: 
 # Whatever else the body says, it is a text that is asked for.
 _FORMAT = {
     "use_format": True, "batch_size": 1, "task_type": "text2music", "thinking": False, "sample_mode": False,
-    "sample_query": "",
+    "sample_query": "", "extract_codes_only": False, "full_analysis_only": False, "analysis_only": False,
 }
 _WRITTEN = ("caption", "lyrics", "bpm", "key_scale", "time_signature", "duration", "vocal_language")
 
@@ -123,6 +124,12 @@ def _results(job: Job) -> list[dict[str, Any]]:
         "generation_info": song["generation_info"], "seed_value": song["seed_value"],
         "lm_model": song["lm_model"] or "", "dit_model": song["dit_model"], "progress": 1.0, "stage": "succeeded",
     }
+    analysis = analysis_of(job.work.song)
+    if analysis is not None and analysis.needs_source:
+        own = found(job, job.result, analysis)
+        return [own | {name: value for name, value in {"file": "", **common}.items() if name not in own}]
+    if analysis is not None:
+        return [{"file": "", **common}]
     codes = song["audio_codes"] or [None] * len(song["audio_paths"])
     return [{"file": url, **common, "audio_codes": text}
             for url, text in zip(song["audio_paths"], codes, strict=True)]

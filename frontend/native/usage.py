@@ -19,6 +19,8 @@ from frontend.fields import Field, Fields
 from frontend.jobs.job import Upload
 from frontend.uploads import Files
 
+from .analysis import Analysis, analysis_of
+
 _TASKS_OF_TRACKS = ("lego", "extract", "complete")
 # A song of up to this many samples has less than the 128 latent frames that the DiT sees at least.
 FILLED_UP_SAMPLES = 127 * 1_920
@@ -46,6 +48,10 @@ class Asked:
     @property
     def task(self) -> Task:
         return TASKS[self.song["task"]]
+
+    @property
+    def analysis(self) -> Analysis | None:
+        return analysis_of(self.song)
 
     @property
     def follows_codes(self) -> bool:
@@ -121,9 +127,14 @@ _GUIDED: Needs = (_NOT_TURBO, Need(
     "with `guidance_scale` above 1", lambda asked: asked.song["guidance_scale"] > 1, "guidance_scale is not above 1"))
 _CORRECTED = Need("with `dcw_enabled`", lambda asked: asked.song["dcw_enabled"], "dcw_enabled is false")
 
+_NOT_CODES = Need(
+    "without `extract_codes_only`", lambda asked: not asked.fields["extract_codes_only"], "extract_codes_only wins")
+_NOT_FULL = Need(
+    "without `full_analysis_only`", lambda asked: not asked.fields["full_analysis_only"], "full_analysis_only wins")
+
 _SOURCE: Needs = (
     Need("without audio codes", lambda asked: not asked.song["codes"], "the audio codes win"),
-    Need("by tasks with a source", lambda asked: asked.task.needs_source, "{task} follows none"),
+    Need("by tasks with a source", lambda asked: asked.analysis or asked.task.needs_source, "{task} follows none"),
 )
 _REGION = Need("by repaint and lego", lambda asked: asked.task.has_region, "{task} has no region")
 # A song that follows audio codes is a cover of them.
@@ -230,6 +241,7 @@ USES: Mapping[str, Needs] = {
         Need("without an `instruction` for a segment",
              lambda asked: "a segment" not in asked.song["instruction"].lower(), "instruction is for a segment")),
     "track_name": _TRACKS, "track_classes": _TRACKS,
+    "extract_codes_only": ALWAYS, "full_analysis_only": (_NOT_CODES,), "analysis_only": (_NOT_CODES, _NOT_FULL),
 }
 
 
@@ -275,5 +287,7 @@ def unused(asked: Asked) -> Iterator[str]:
 
 
 def _lacking(name: str, asked: Asked) -> Need | None:
-    """What the song lacks of what the field needs."""
+    """What the song lacks of what the field needs; an analysis has no use for most of them."""
+    if asked.analysis is not None and name not in asked.analysis.uses:
+        return Need("", lambda asked: False, f"{asked.analysis.field} has no use for it")
     return next((need for need in USES[name] if not need.is_met(asked)), None)

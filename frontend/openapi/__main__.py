@@ -9,8 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-from frontend.chat.fields import NATIVE_NAMES
+from frontend.chat.fields import NATIVE_NAMES, REFUSED
 from frontend.chat.fields import TABLE as CHAT
+from frontend.native.analysis import ANALYSES
 from frontend.native.fields import TABLE as NATIVE
 from frontend.unbuilt import TABLE as UNBUILT
 
@@ -29,7 +30,8 @@ def made() -> dict[str, str]:
         "native_statuses": tables.statuses(described), "job": tables.keys(answers.JOB),
         "error_codes": tables.meanings("error_code", answers.ERROR_CODES), "result": tables.keys(answers.RESULT),
         "progress": tables.keys(answers.PROGRESS),
-        "unbuilt": tables.unbuilt(UNBUILT),
+        "unbuilt": tables.unbuilt(UNBUILT), "chat_refused": tables.unbuilt(REFUSED),
+        "analyses": tables.analyses(ANALYSES),
         "job_list": tables.parameters(described["paths"]["/v1/jobs"]["get"]),
     }
 

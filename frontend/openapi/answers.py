@@ -50,12 +50,12 @@ _METAS = {
 }
 _TEXTS = {"caption": TEXT, "lyrics": TEXT, "vocal_language": TEXT}
 _PATH = "where the first file is: a path and query of this server"
-RESULT = an_object({
-    "first_audio_path": _said(TEXT, _PATH),
+_SONG = {
+    "first_audio_path": _said(or_null(TEXT), f"{_PATH}; null for an analysis"),
     "second_audio_path": _said(or_null(TEXT), "where the second one is; null for a single song"),
     "audio_paths": _said(a_list(TEXT), "where all files are"),
     "generation_info": _said(TEXT, "lines for people: times, seeds, the schedule, and what was not used"),
-    "status_message": _said(TEXT, "a line for people"),
+    "status_message": _said(TEXT, "a line for people; of an analysis the words that upstream's clients compare"),
     "seed_value": _said(TEXT, "one seed for each file, comma-separated"),
     "metas": an_object(_METAS | _TEXTS, required=tuple(_METAS), text="what the models saw: the five values that "
                        "follow, `N/A` where one is not known; then `caption`, `lyrics`, `vocal_language`"),
@@ -64,10 +64,16 @@ RESULT = an_object({
     "keyscale": _said(or_null(TEXT), "key, such as `C major`"),
     "timesignature": _said(or_null(TEXT), "beats of a bar"), "genres": _said(or_null(TEXT), "genres"),
     "lm_model": _said(or_null(TEXT), "the 5 Hz LM that is configured, used or not"),
-    "dit_model": _said(TEXT, "the model that made the song"),
+    "dit_model": _said(TEXT, "the model that made the song, or heard the source of an analysis"),
     "audio_codes": _said(or_null(a_list(TEXT)), "the `<|audio_code_N|>` tokens that each file follows; null for a song "
-                         "that follows none"),
-})
+                         "that follows none. Of an analysis: those of the source"),
+}
+RESULT = an_object(_SONG | {
+    "prompt": _said(TEXT, "of an analysis by the 5 Hz LM: the caption"),
+    "lyrics": _said(TEXT, "of such an analysis: the lyrics"),
+    "genre": _said(or_null(TEXT), "of such an analysis: genres"),
+    "language": _said(TEXT, "of such an analysis: the language of the lyrics, or `unknown`"),
+}, required=tuple(_SONG))
 JOB = an_object({
     "job_id": _said(TEXT, "the job"), "status": _said(STATUS, "where it is"),
     "created_at": _said(SECONDS, "when it was submitted, in Unix seconds"),
@@ -107,7 +113,7 @@ TASK = an_object({"task_id": TEXT, "status": STATUS, "queue_position": COUNT})
 TASK_STATE = an_object({
     "task_id": TEXT,
     "status": {"type": "integer", "enum": [0, 1, 2], "description": "waits or runs, succeeded, failed"},
-    "result": {**TEXT, "description": "JSON text: a list, one object for each audio"},
+    "result": {**TEXT, "description": "JSON text: a list, one object for each audio, or one of an analysis"},
 })
 STATS = an_object({
     "jobs": an_object({"queued": COUNT, "running": COUNT}), "queue_size": COUNT, "queue_maxsize": COUNT,

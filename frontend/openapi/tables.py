@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from frontend.coerce import schema_of
 from frontend.fields import Field
+from frontend.native.analysis import ASKING, Analysis
 from frontend.native.usage import when
 
 from .operation import Operation
@@ -35,6 +36,14 @@ def unbuilt(table: Iterable[Field]) -> str:
     """Fields of which one value passes."""
     rows = ((f"`{entry.name}`", values_text(schema_of(entry.read)), entry.help) for entry in table)
     return _table(("field", "passes", "meaning"), rows)
+
+
+def analyses(table: Iterable[Analysis]) -> str:
+    """What may be asked for instead of a song, and what it takes."""
+    rows = ((f"`{entry.field}`", "yes" if entry.needs_source else "", "yes" if entry.needs_lm else "",
+             ", ".join(f"`{name}`" for name in entry.uses if name not in ASKING), f"`{entry.status_message}`")
+            for entry in table)
+    return _table(("field", "needs `src_audio`", "needs the 5 Hz LM", "uses", "`status_message`"), rows)
 
 
 def keys(schema: Json) -> str:

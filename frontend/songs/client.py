@@ -15,7 +15,7 @@ from frontend.audio.sandbox import AT_A_TIME
 from frontend.silence import with_silences
 
 from .errors import SongError, song_error
-from .events import Done, SongEvent, parse
+from .events import Done, Findings, SongEvent, parse
 from .wire import STREAM, Floats, encode, open_channel
 
 T = TypeVar("T")
@@ -40,7 +40,9 @@ class SongClient:
     async def song(
         self, request: Mapping[str, Any], song_id: str = "", audio: AudioInputs | None = None
     ) -> AsyncGenerator[SongEvent, None]:
-        """The events of one song, `Done` last. Closing the iterator cancels the song between two steps.
+        """The events of one song, `Done` last, or `Findings` where none is made.
+
+        Closing the iterator cancels the song between two steps.
 
         `audio` loads the tensors that go with the request, by name. Ten minutes are 230 MB, and twice that on the way
         out, so songs with audio are sent one after the other, and few are loaded before their turn.
@@ -55,7 +57,7 @@ class SongClient:
                 event = parse(text, result.as_numpy("pcm"))
                 if event is not None:
                     yield event
-                if isinstance(event, Done):
+                if isinstance(event, Done | Findings):
                     return
         raise SongError(500, "the song pipeline ended the stream early")
 

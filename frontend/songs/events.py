@@ -81,7 +81,22 @@ class Done:
     lm: LmUse | None = None
 
 
-SongEvent = Planning | Metadata | Step | Codes | Audio | Done
+@dataclass(frozen=True)
+class Findings:
+    """Last event of a request that makes no song: what the LM says, and of a source the model that heard it.
+
+    `metadata` has what is known; of audio codes alone that is the source's `duration`.
+    """
+
+    model: str | None
+    seeds: tuple[int, ...]
+    timings: Mapping[str, float]
+    notes: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    lm: LmUse | None = None
+
+
+SongEvent = Planning | Metadata | Step | Codes | Audio | Done | Findings
 
 
 def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
@@ -100,6 +115,11 @@ def parse(text: bytes, pcm: npt.NDArray[np.float32] | None) -> SongEvent | None:
             if pcm is None:
                 raise ValueError("an audio event without pcm")
             return Audio(event["item"], event["offset"], pcm)
+        case "done" if "peaks" not in event:
+            return Findings(
+                model=event.get("model"), seeds=tuple(event["seeds"]), timings=event["timings"],
+                notes=tuple(event["notes"]), metadata=event["metadata"], lm=_lm_use(event.get("lm")),
+            )
         case "done":
             return Done(
                 model=event["model"], seeds=tuple(event["seeds"]), duration=event["duration"],

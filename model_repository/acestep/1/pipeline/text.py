@@ -18,7 +18,7 @@ from .song import Caller, Studio
 
 @dataclass(frozen=True)
 class _Source:
-    """Source audio as a song would hear it: the audio codes, by which DiT, and how long it is and took."""
+    """Source audio as a cover would hear it: its audio codes by the tokenizer of `model`, and its length in seconds."""
 
     codes: tuple[int, ...]
     model: str
