@@ -30,7 +30,8 @@ def guard(app: Quart, key: str | None) -> None:
 
     async def ask() -> None:
         header = request.headers.get("Authorization")
-        if request.path in OPEN_ROUTES or check(header, key):
+        # A browser asks without the key whether it may send it (CORS preflight).
+        if request.method == "OPTIONS" or request.path in OPEN_ROUTES or check(header, key):
             return
         detail = "Invalid API key" if header else "Missing Authorization header"
         raise RequestError(401, detail, {"WWW-Authenticate": "Bearer"})

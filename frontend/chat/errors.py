@@ -8,7 +8,9 @@ from frontend.errors import RequestError
 from frontend.jobs.job import Job
 
 NO_RETRY = {"x-should-retry": "false"}  # OpenAI's SDKs would make a failed song twice more
-_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_TYPES = {
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
+}
 
 
 def error_body(status: int, detail: str) -> dict[str, Any]:

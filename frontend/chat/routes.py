@@ -5,12 +5,14 @@ from __future__ import annotations
 from quart import Blueprint, Quart, Response, request
 
 from frontend.answers import json_response, new_app
+from frontend.cors import open_to
 from frontend.health import health as healthy
 from frontend.json_line import one_line
 from frontend.keys import guard
 from frontend.native.lm import needs_lm
 from frontend.openapi.chat import describe
 from frontend.openapi.routes import documentation
+from frontend.origins import Origins
 from frontend.paced import chunks
 from frontend.services import Services
 from frontend.uploads import FIELDS, Files
@@ -32,6 +34,7 @@ def create_app(services: Services) -> Quart:
     """The app of the OpenRouter-compatible API's port."""
     app = new_app("chat", error_body)
     watch(app, services.meter)
+    open_to(app, Origins.of(services.settings.cors_origins, services.settings.chat_host))
     guard(app, services.settings.api_key)
     tether = Tether(services)
     app.after_serving(tether.settle)

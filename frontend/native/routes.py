@@ -6,12 +6,14 @@ from quart import Blueprint, Quart, Response, request
 
 from frontend.answers import json_response, new_app
 from frontend.audio.serve import serve_file
+from frontend.cors import open_to
 from frontend.errors import RequestError
 from frontend.health import health as healthy
 from frontend.jobs.job import Job
 from frontend.keys import guard
 from frontend.openapi.native import describe
 from frontend.openapi.routes import documentation
+from frontend.origins import Origins
 from frontend.services import Services
 from frontend.watch import watch
 
@@ -28,6 +30,7 @@ def create_app(services: Services) -> Quart:
     """The app of the native API's port."""
     app = new_app("native")
     watch(app, services.meter)
+    open_to(app, Origins.of(services.settings.cors_origins, services.settings.host))
     guard(app, services.settings.native_api_key)
     app.register_blueprint(_native(services))
     app.register_blueprint(models(services))

@@ -13,8 +13,9 @@ EVENTS = "text/event-stream"
 _MEANINGS = {
     200: "Done", 204: "All was heard already", 206: "The range that was asked for",
     304: "The client has this file already", 400: "The request cannot be served",
-    401: "The API key is missing or wrong", 404: "There is no such job, model or file",
-    408: "The body did not come in time", 409: "The Idempotency-Key was used with another request",
+    401: "The API key is missing or wrong", 403: "A web page of an origin that is not allowed",
+    404: "There is no such job, model or file", 408: "The body did not come in time",
+    409: "The Idempotency-Key was used with another request",
     413: "The body is too large", 415: "The body's type or encoding is not known",
     416: "The range lies beyond the end", 429: "The server is busy", 500: "A fault of the server",
     503: "What is needed is not ready yet", 504: "The answer was not ready in time",
@@ -74,9 +75,10 @@ def document(title: str, operations: Sequence[Operation], schemas: Mapping[str, 
 
 
 def _operation(operation: Operation) -> Json:
+    refusals = operation.refusals if operation.method == "GET" else (*operation.refusals, 403)
     result: Json = {"summary": operation.answers, "responses": {
         **{str(status): _answer(status, operation.results) for status in operation.statuses},
-        **{str(status): _refusal(status, operation.refused_with.get(status)) for status in sorted(operation.refusals)},
+        **{str(status): _refusal(status, operation.refused_with.get(status)) for status in sorted(refusals)},
     }}
     if 401 in operation.refusals:
         result["security"] = [{"key": []}, {}]

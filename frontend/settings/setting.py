@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["text", "whole", "number", "path", "choice"]
+from frontend import origins
+
+Kind = Literal["text", "whole", "number", "path", "choice", "origins"]
 
 
 class SettingsError(ValueError):
@@ -45,6 +47,12 @@ class Setting:
             if text.lower() not in self.choices:
                 raise SettingsError(f"{name}: must be one of {', '.join(self.choices)}, not {text!r}")
             return text.lower()
+        if self.kind == "origins":
+            try:
+                origins.parse(text)
+            except ValueError as error:
+                raise SettingsError(f"{name}: {error}") from None
+            return text
         noun = "a whole number" if self.kind == "whole" else "a number"
         try:
             value = int(text) if self.kind == "whole" else float(text)

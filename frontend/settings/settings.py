@@ -38,6 +38,7 @@ class Settings:
     chat_host: str
     chat_port: int
     api_key: str | None
+    cors_origins: str | None
     generation_timeout: float
     triton_http_port: int
     triton_grpc_port: int
@@ -92,6 +93,8 @@ def resolve(flags: Mapping[str, str | None], env: Mapping[str, str], dotenv: Map
     doors = (
         exposure.warning(values["host"], values["native_api_key"], "ACESTEP_API_HOST", "ACESTEP_API_KEY"),
         exposure.warning(values["chat_host"], values["api_key"], "OPENROUTER_HOST", "OPENROUTER_API_KEY"),
+        exposure.warning_of_pages(values["cors_origins"], values["native_api_key"], "ACESTEP_API_KEY"),
+        exposure.warning_of_pages(values["cors_origins"], values["api_key"], "OPENROUTER_API_KEY"),
     )
     return Settings(**values, warnings=(*warnings, *filter(None, doors)))
 

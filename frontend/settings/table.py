@@ -60,6 +60,11 @@ TABLE: tuple[Setting, ...] = (
     Setting("api_key", "OPENROUTER_API_KEY", "text", None,
             "Key of the OpenRouter-compatible API, asked of every request but `/health` (`Authorization: Bearer`). "
             "Unset or empty: no key."),
+    Setting("cors_origins", "CORS_ORIGINS", "origins", None,
+            "Web pages that may use both APIs from a browser: origins such as `https://studio.example`, with commas "
+            "between them, `null` (files, sandboxed frames), or `*` for every page. From any other origin nothing is "
+            "changed. Unset: `localhost`, `127.0.0.1` and `[::1]` with any port while the API listens on loopback, "
+            "else none. An API on loopback behind a proxy that passes its own name on needs that origin listed."),
     Setting("generation_timeout", "ACESTEP_GENERATION_TIMEOUT", "number", 590.0,
             "Seconds after which a chat request whose song is not ready is answered with 504 and its song cancelled, "
             "and so is a text of `/format_input`; native jobs have no such end. Below the 600 s of OpenAI's SDKs, "
