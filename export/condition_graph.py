@@ -79,7 +79,8 @@ def graph(parts: Parts) -> Graph:
             "lyric_mask": lyrics,
             "refer_latents": {0: BATCH, 1: REFERENCE},
         },
-        cases=lambda: _cases(parts),
+        oracle=parts.condition_encoder,
+        cases=lambda dtype: _cases(parts, dtype),
     )
 
 
@@ -99,7 +100,7 @@ def _inputs(parts: Parts, songs: list[tuple[int, int]], reference: int, pad: int
     }
 
 
-def _cases(parts: Parts) -> Iterator[Case]:
+def _cases(parts: Parts, dtype: torch.dtype) -> Iterator[Case]:
     reference = parts.config.timbre_frames
     songs = {
         "40 prompt and 60 lyric tokens": [(40, 60)],
@@ -109,11 +110,11 @@ def _cases(parts: Parts) -> Iterator[Case]:
     for label, lengths in songs.items():
         inputs = _inputs(parts, lengths, reference, pad=3 * (len(lengths) - 1))
         packed, mask = parts.condition_encoder(
-            text_hidden_states=inputs["text_hidden_states"],
+            text_hidden_states=inputs["text_hidden_states"].to(dtype),
             text_attention_mask=inputs["text_mask"],
-            lyric_hidden_states=inputs["lyric_hidden_states"],
+            lyric_hidden_states=inputs["lyric_hidden_states"].to(dtype),
             lyric_attention_mask=inputs["lyric_mask"],
-            refer_audio_acoustic_hidden_states_packed=inputs["refer_latents"],
+            refer_audio_acoustic_hidden_states_packed=inputs["refer_latents"].to(dtype),
             refer_audio_order_mask=torch.arange(len(lengths)),
         )
         expected = {"encoder_hidden_states": packed, "encoder_mask": mask}

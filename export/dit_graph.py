@@ -126,7 +126,8 @@ def graph(parts: Parts) -> Graph:
             "context_latents": frames,
             "latent_mask": frames,
         },
-        cases=lambda: _cases(parts),
+        oracle=parts.transformer,
+        cases=lambda dtype: _cases(parts, dtype),
     )
 
 
@@ -137,7 +138,9 @@ Song = tuple[int, int, float]
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
-def _batch(parts: Parts, songs: list[Song], pad: int, filler: float = 0.0) -> Batch:
+def _batch(
+    parts: Parts, songs: list[Song], pad: int, filler: float = 0.0, dtype: torch.dtype = torch.float32
+) -> Batch:
     """Inputs of one call, and diffusers' velocities of each song by itself, with zeros at padded frames."""
     random = torch.Generator().manual_seed(len(songs) * 1000 + pad)
     dit, batch = parts.transformer, len(songs)
@@ -157,7 +160,7 @@ def _batch(parts: Parts, songs: list[Song], pad: int, filler: float = 0.0) -> Ba
         "context_latents": normal(batch, frames, 2 * channels) * filler,
         "latent_mask": torch.zeros(batch, frames, dtype=torch.bool),
     }
-    expected = torch.zeros(batch, frames, channels)
+    expected = torch.zeros(batch, frames, channels, dtype=dtype)
     for row, (length, condition, t) in enumerate(songs):
         alone = {
             "hidden_states": normal(1, length, channels),
@@ -168,12 +171,13 @@ def _batch(parts: Parts, songs: list[Song], pad: int, filler: float = 0.0) -> Ba
             inputs[name][row, : value.shape[1]] = value[0]
         inputs["encoder_mask"][row, :condition] = True
         inputs["latent_mask"][row, :length] = True
-        at = torch.tensor([t])
-        expected[row, :length] = dit(timestep=at, timestep_r=at, return_dict=False, **alone)[0][0]
+        at = torch.tensor([t]).to(dtype)
+        given = {name: value.to(dtype) for name, value in alone.items()}
+        expected[row, :length] = dit(timestep=at, timestep_r=at, return_dict=False, **given)[0][0]
     return inputs, expected
 
 
-def _cases(parts: Parts) -> Iterator[Case]:
+def _cases(parts: Parts, dtype: torch.dtype) -> Iterator[Case]:
     five: list[Song] = [(51, 7, 1.0), (250, 33, 0.75), (33, 90, 0.3), (2, 2, 0.9), (377, 128, 0.1)]
     batches: list[tuple[str, list[Song], int, float]] = [
         ("2 frames", [(2, 2, 1.0)], 0, 0.0),
@@ -182,5 +186,5 @@ def _cases(parts: Parts) -> Iterator[Case]:
         ("51, 250, 33, 2 and 377 frames in one call, the rest garbage", five, 7, 5.0),
     ]
     for label, songs, pad, filler in batches:
-        inputs, expected = _batch(parts, songs, pad, filler)
+        inputs, expected = _batch(parts, songs, pad, filler, dtype)
         yield Case(label, inputs, {"velocity": expected})

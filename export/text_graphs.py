@@ -42,7 +42,8 @@ def text_encoder(encoder: Any) -> Graph:
         example=_tokens(encoder, [9, 6], pad=2),
         outputs=("text_hidden_states",),
         axes={"input_ids": axes, "attention_mask": axes},
-        cases=lambda: _encoder_cases(encoder),
+        oracle=encoder,
+        cases=lambda dtype: _encoder_cases(encoder),
     )
 
 
@@ -53,7 +54,8 @@ def lyric_embedding(encoder: Any) -> Graph:
         example={"input_ids": _tokens(encoder, [9, 6], pad=2)["input_ids"]},
         outputs=("lyric_hidden_states",),
         axes={"input_ids": {0: BATCH, 1: TOKENS}},
-        cases=lambda: _embedding_cases(encoder),
+        oracle=encoder,
+        cases=lambda dtype: _embedding_cases(encoder),
     )
 
 

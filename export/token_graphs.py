@@ -71,7 +71,8 @@ def tokenizer(parts: Parts) -> Graph:
         example={"latents": _latents(parts, 2, 3)},
         outputs=("codes",),
         axes={"latents": {0: BATCH, 1: window * CODES}},
-        cases=lambda: _tokenizer_cases(parts),
+        oracle=parts.audio_tokenizer,
+        cases=lambda dtype: _tokenizer_cases(parts, dtype),
     )
 
 
@@ -83,7 +84,8 @@ def detokenizer(parts: Parts) -> Graph:
         example={"codes": _codes(parts, 2, 3)},
         outputs=("latents",),
         axes={"codes": {0: BATCH, 1: CODES}},
-        cases=lambda: _detokenizer_cases(parts),
+        oracle=nn.ModuleList([parts.audio_tokenizer, parts.audio_token_detokenizer]),
+        cases=lambda dtype: _detokenizer_cases(parts),
     )
 
 
@@ -103,13 +105,13 @@ def _codes(parts: Parts, batch: int, codes: int) -> torch.Tensor:
     return torch.randint(0, parts.audio_tokenizer.quantizer.codebook_size, (batch, codes), generator=random)
 
 
-def _tokenizer_cases(parts: Parts) -> Iterator[Case]:
+def _tokenizer_cases(parts: Parts, dtype: torch.dtype) -> Iterator[Case]:
     for batch, count in ((1, 1), (1, 151), (3, 30)):
         latents = _latents(parts, batch, count)
         # Silence as the last window, as the pipeline fills it.
         latents[:, -2:] = parts.condition_encoder.silence_latent[:, :2]
-        _, codes = parts.audio_tokenizer.tokenize(latents)
-        clear = border_distance(parts.audio_tokenizer, latents) > BORDER
+        _, codes = parts.audio_tokenizer.tokenize(latents.to(dtype))
+        clear = border_distance(parts.audio_tokenizer, latents.to(dtype)) > BORDER
         yield Case(f"{batch} × {count} codes", {"latents": latents}, {"codes": codes.squeeze(-1)}, {"codes": clear})
 
 

@@ -72,7 +72,8 @@ def decoder(vae: Any) -> Graph:
         example={"latents": torch.randn(2, 12, channels, generator=torch.Generator().manual_seed(0))},
         outputs=("audio",),
         axes={"latents": {0: BATCH, 1: FRAMES}},
-        cases=lambda: _decoder_cases(vae, channels),
+        oracle=vae.decoder,
+        cases=lambda dtype: _decoder_cases(vae, channels, dtype),
     )
 
 
@@ -84,7 +85,8 @@ def encoder(vae: Any) -> Graph:
         example={"audio": _audio(vae, 2, 3 * hop)},
         outputs=("mean", "std"),
         axes={"audio": {0: BATCH, 2: hop * FRAMES}},
-        cases=lambda: _encoder_cases(vae, hop),
+        oracle=vae.encoder,
+        cases=lambda dtype: _encoder_cases(vae, hop, dtype),
     )
 
 
@@ -93,17 +95,17 @@ def _audio(vae: Any, batch: int, samples: int) -> torch.Tensor:
     return torch.randn(batch, vae.config.audio_channels, samples, generator=random)
 
 
-def _encoder_cases(vae: Any, hop: int) -> Iterator[Case]:
+def _encoder_cases(vae: Any, hop: int, dtype: torch.dtype) -> Iterator[Case]:
     for batch, frames, loudness in ((1, 1, 0.3), (1, 77, 0.3), (1, 20, 0.0), (3, 30, 1.0)):
         audio = loudness * _audio(vae, batch, frames * hop)
-        latents = vae.encode(audio).latent_dist
+        latents = vae.encode(audio.to(dtype)).latent_dist
         expected = {"mean": latents.mean.transpose(1, 2), "std": latents.std.transpose(1, 2)}
         yield Case(f"{batch} × {frames} frames{'' if loudness else ' of silence'}", {"audio": audio}, expected)
 
 
-def _decoder_cases(vae: Any, channels: int) -> Iterator[Case]:
+def _decoder_cases(vae: Any, channels: int, dtype: torch.dtype) -> Iterator[Case]:
     for batch, frames in ((1, 1), (1, 77), (3, 30)):
         random = torch.Generator().manual_seed(frames)
         latents = torch.randn(batch, frames, channels, generator=random)
-        audio = vae.decoder(latents.transpose(1, 2))
+        audio = vae.decoder(latents.transpose(1, 2).to(dtype))
         yield Case(f"{batch} × {frames} frames", {"latents": latents}, {"audio": audio})

@@ -1,4 +1,4 @@
-"""docs/graphs.md: every exported graph, on every case it was measured on, within 1e-5 of PyTorch."""
+"""docs/graphs.md: every exported graph, on every case it was measured on, as near to PyTorch as it is to itself."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ def rows(page: str) -> dict[str, tuple[float, dict[str, float]]]:
     """Graph -> its largest error, and the error of each case."""
     found = {}
     for name, worst, cases in ROW.findall(page):
-        pairs = re.findall(r"(?:^|; )(.+?) \(([0-9.e-]+)\)(?=;|$)", cases)
+        pairs = re.findall(r"(?:^|; )(.+?) \(([0-9.e-]+) / [0-9.e-]+\)(?=;|$)", cases)
         found[name] = (float(worst), {label: float(error) for label, error in pairs})
     return found
 
@@ -28,13 +28,13 @@ def test_the_page_lists_every_graph_and_every_case():
         assert page[manifest["name"]][1].keys() == manifest["max_relative_error"].keys()
 
 
-def test_every_graph_is_within_1e_5_of_pytorch_on_the_page_and_here():
+def test_every_graph_is_within_2e_6_of_pytorch_on_the_page_and_here():
     for worst, cases in rows(PAGE.read_text()).values():
         assert len(cases) >= 3
-        assert worst == max(cases.values()) <= 1e-5
+        assert worst == max(cases.values()) <= exported.CLOSE
     for manifest in manifests(exported.repository()):
         assert manifest["precision"] == "fp32"
-        assert max(manifest["max_relative_error"].values()) <= 1e-5
+        assert max(manifest["max_relative_error"].values()) <= exported.CLOSE
 
 
 def test_the_command_prints_the_page():
