@@ -29,7 +29,7 @@ from .task_fields import read_task
 from .texts import Texts
 
 _MOST_TASKS = 100
-_ID_LISTS = spellings("task_id_list")
+ID_LISTS = spellings("task_id_list")
 _STATUS = {State.QUEUED: 0, State.RUNNING: 0, State.SUCCEEDED: 1, State.FAILED: 2}
 # Whatever else the body says, it is a text that is asked for.
 _FORMAT = {
@@ -88,7 +88,7 @@ def _wrapped(data: object) -> Response:
 
 def _task_ids(body: Mapping[str, object]) -> Sequence[str]:
     """A list of ids, or a text that holds one."""
-    name, value = first_of(_ID_LISTS, body)
+    name, value = first_of(ID_LISTS, body)
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -16,10 +16,10 @@ _ERROR = an_object({
 _PART = an_object({
     "type": {"type": "string"}, "text": _TEXT,
     "input_audio": an_object({"data": {**_TEXT, "description": "base64"}, "format": _TEXT}, required=()),
-}, required=("type",))
+}, required=())
 _MESSAGE = an_object({
     "role": {"type": "string", "default": "user"},
-    "content": {"anyOf": [_TEXT, answers.a_list(_PART), {"type": "null"}]},
+    "content": {"anyOf": [_TEXT, answers.a_list({"anyOf": [_PART, _TEXT]}), {"type": "null"}]},
 }, required=())
 _AUDIO = an_object({
     "type": {"const": "audio_url"},
@@ -80,5 +80,5 @@ def _request() -> Json:
     config = an_object(json_properties(entry for entry in TABLE if entry.nested), required=(), text="the same fields")
     return an_object(
         {"messages": {"type": "array", "items": _MESSAGE, "minItems": 1}, **flat,
-         "audio_config": {"anyOf": [config, {"type": "null"}]}},
+         "audio_config": {"anyOf": [config, {"enum": [None, ""]}]}},
         required=("messages",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from frontend.audio.decode import FORMATS
 from frontend.audio.encode import CONTENT_TYPES
@@ -10,6 +10,7 @@ from frontend.fields import Field
 from frontend.metrics import CONTENT_TYPE
 from frontend.native.fields import TABLE
 from frontend.native.task_fields import TASK_TABLE
+from frontend.native.tasks import ID_LISTS
 from frontend.uploads import FIELDS
 
 from . import answers
@@ -27,11 +28,11 @@ from .operation import (
     parameter,
     ref,
 )
-from .schema import Json, form_properties, json_properties
+from .schema import Json, form_properties, json_properties, lenient, or_null
 
 _TEXT: Json = {"type": "string"}
 _SUBMITS = (*GUARDED, *WITH_BODY, 409, 429, 503)
-_THINKING: Json = {"type": "boolean", "default": True}
+_THINKING: Json = {**or_null(lenient({"type": "boolean"})), "default": True}
 _ID = parameter("job_id", "path", "the job", _TEXT, required=True)
 _ONCE = parameter(
     "Idempotency-Key", "header", "sent again with the same request it gives the same job",
@@ -48,7 +49,8 @@ def operations() -> tuple[Operation, ...]:
         Operation("POST", "/v1/music/random", "queues a song that the 5 Hz LM invents; its only field is `thinking`, "
                   "in JSON or in the query", {JSON: answers.SUBMITTED}, _SUBMITS,
                   {JSON: an_object({"thinking": _THINKING}, required=())},
-                  (_ONCE, parameter("thinking", "query", "where the body has none", _THINKING))),
+                  (_ONCE, parameter("thinking", "query", "where the body has none", {"type": "boolean"})),
+                  needs_body=False),
         Operation("GET", "/v1/jobs/<job_id>", "the job's ten documented keys, then `error_code` and `progress`",
                   {JSON: ref("Job")}, (*GUARDED, 404), parameters=(_ID,)),
         Operation("DELETE", "/v1/jobs/<job_id>", "cancels: a job that waited or ran has failed now, `error_code` "
@@ -113,11 +115,14 @@ def _song_bodies(table: Iterable[Field], container: str) -> dict[str, Json]:
 
 def _task_ids() -> dict[str, Json]:
     listed: Json = {"type": "array", "items": _TEXT, "maxItems": 100}
-    as_text = {"task_id_list": {**_TEXT, "description": "JSON text of a list"}}
-    return {
-        JSON: an_object({"task_id_list": {"anyOf": [listed, _TEXT]}}),
-        FORM: an_object(as_text), MULTIPART: an_object(as_text),
-    }
+    as_text: Json = {**_TEXT, "description": "JSON text of a list"}
+    form = _one_of(ID_LISTS, as_text)
+    return {JSON: _one_of(ID_LISTS, {"anyOf": [listed, as_text, {"type": "null"}]}), FORM: form, MULTIPART: form}
+
+
+def _one_of(names: Sequence[str], schema: Json) -> Json:
+    """An object with `schema` by one of the names at least."""
+    return an_object(dict.fromkeys(names, schema), required=()) | {"anyOf": [{"required": [name]} for name in names]}
 
 
 def _texts() -> dict[str, Json]:
@@ -125,6 +130,6 @@ def _texts() -> dict[str, Json]:
     entries = [entry for entry in TASK_TABLE if entry.name in wanted]
     form = an_object(form_properties(entries) | {"param_obj": _TEXT}, required=())
     return {
-        JSON: an_object(json_properties(entries) | {"param_obj": {"type": ["object", "string"]}}, required=()),
+        JSON: an_object(json_properties(entries) | {"param_obj": {"type": ["object", "string", "null"]}}, required=()),
         FORM: form, MULTIPART: form,
     }

@@ -44,6 +44,7 @@ class Operation:
     parameters: tuple[Json, ...] = ()
     statuses: tuple[int, ...] = (200,)
     refused_with: Mapping[int, Json] = field(default_factory=dict)
+    needs_body: bool = True
 
     @property
     def template(self) -> str:
@@ -86,7 +87,7 @@ def _operation(operation: Operation) -> Json:
         result["parameters"] = list(operation.parameters)
     if operation.bodies:
         content = {kind: {"schema": schema} for kind, schema in operation.bodies.items()}
-        result["requestBody"] = {"required": True, "content": content}
+        result["requestBody"] = {"required": operation.needs_body, "content": content}
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from frontend.coerce import schema_of
@@ -12,13 +12,13 @@ Json = dict[str, Any]
 
 
 def json_properties(table: Iterable[Field]) -> dict[str, Json]:
-    """The fields of a JSON body by canonical name: beside their own type null, and text for what is no text."""
-    return {entry.name: _described(entry, _lenient(schema_of(entry.read))) for entry in table}
+    """The fields of a JSON body by canonical name, with all that their readers take, and null."""
+    return {entry.name: _described(entry, or_null(lenient(schema_of(entry.read)))) for entry in table}
 
 
 def form_properties(table: Iterable[Field]) -> dict[str, Json]:
-    """The same for forms, whose values are all texts."""
-    return {entry.name: _described(entry, schema_of(entry.read)) for entry in table}
+    """The same for forms, which have no null."""
+    return {entry.name: _described(entry, lenient(schema_of(entry.read))) for entry in table}
 
 
 def values_text(schema: Mapping[str, Any]) -> str:
@@ -72,12 +72,51 @@ def _plain(value: object) -> object:
     return value
 
 
-def _lenient(schema: Mapping[str, Any]) -> Json:
-    """`schema` with null, and with text beside numbers and flags."""
-    if "anyOf" in schema:
-        return {"anyOf": [*schema["anyOf"], {"type": "null"}]}
-    kinds = [schema["type"], *(["string"] if schema["type"] != "string" else []), "null"]
-    lenient = {**schema, "type": kinds}
-    if "enum" in schema:
-        lenient["enum"] = [*schema["enum"], None]
-    return lenient
+def or_null(schema: Json) -> Json:
+    """`schema`, or null."""
+    return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+
+
+def lenient(schema: Mapping[str, Any]) -> Json:
+    """What a reader takes whose good values are those of `schema`.
+
+    Beside them numbers may be text and text a number; words may be in any letters, with blanks around them; one stands
+    for a list of one; and blank text is as if nothing was sent.
+    """
+    options = [option for good in schema.get("anyOf", (schema,)) for option in _lenient(good)]
+    if _is_plain_text(schema):
+        options.append({"type": "number"})
+    return {"anyOf": [option for place, option in enumerate(options) if option not in options[:place]]}
+
+
+def _lenient(good: Mapping[str, Any]) -> Iterator[Json]:
+    """Good values of one kind, then what else stands for them."""
+    good = {name: value for name, value in good.items() if name != "description"}
+    kind = good.get("type")
+    if kind == "array":
+        items = [good["items"]] if _is_plain_text(good["items"]) else [good["items"], {"type": "string"}]
+        yield {**good, "items": {"anyOf": items}}
+        yield from items
+    elif kind == "string" and "enum" in good:
+        yield good
+        yield {"type": "string", "pattern": _any_letters(good["enum"])}
+        if numbers := [int(word) for word in good["enum"] if word.isdigit()]:
+            yield {"enum": numbers}
+    elif kind == "string":
+        yield {"type": "string"} if "pattern" in good else good
+    else:
+        yield good
+        yield {"type": "string"}
+        if kind == "boolean":
+            yield {"type": "number"}
+
+
+def _is_plain_text(schema: Mapping[str, Any]) -> bool:
+    return schema.get("type") == "string" and "enum" not in schema and "pattern" not in schema
+
+
+def _any_letters(words: Iterable[str]) -> str:
+    """A pattern of these words in upper and lower case, numbers also as `2.0`, with blanks around, and of blanks."""
+    spelled = ("".join(f"[{char.upper()}{char}]" if char.isalpha() else char for char in word)
+               + (r"(\.0)?" if word.isdigit() else "") for word in words)
+    return rf"^\s*({'|'.join(spelled)})?\s*$"
