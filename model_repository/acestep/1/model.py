@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,22 @@ from pipeline.denoiser import Denoiser
 from pipeline.errors import CANCELLED, FAULT, SongError, invalid
 from pipeline.events import Answer, Audio, Done, Event, Latents, Planning, Progress, to_json
 from pipeline.length import SAMPLE_RATE
+from pipeline.line import Attendance, Line, let_end
 from pipeline.lm.compose import LmService
 from pipeline.lm.engine import MODELS
 from pipeline.lm.streams import ADDRESS, Server, TritonEngine
 from pipeline.material import Uploads
 from pipeline.metrics import AUDIO_SECONDS, SONGS, SONGS_IN_FLIGHT, watch_loop_lag
 from pipeline.models import Floats
-from pipeline.request import parse_json, read_song
-from pipeline.song import Caller, Studio, prepare, sing
+from pipeline.plan import Heard
+from pipeline.request import SongRequest, parse_json, read_song
+from pipeline.song import Caller, Studio, check, prepare, sing
 from pipeline.text import write_text
 from pipeline.tokens import PromptTokenizer
 
-KINDS = ("song", "codes", "understand", "metadata", "sample", "format", "describe", "ping")
+SONG_KINDS = ("song", "codes", "understand", "metadata", "sample", "format")
+KINDS = (*SONG_KINDS, "describe", "ping")
+UPLOADS = ("src_audio", "reference_audio")
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -59,8 +64,11 @@ class TritonPythonModel:
             lm=LmService(served.lm, {
                 engine: TritonEngine(model, server, self._meter) for engine, model in MODELS.items()}),
         )
-        # Songs beyond this many wait here, so that memory is bounded whoever calls.
+        # Songs beyond this many wait here in the order they came, so that memory is bounded whoever calls.
         self._places = asyncio.Semaphore(self._songs_in_flight)
+        # One thread, which keeps that order; requests of 24,000 codes take milliseconds to read.
+        self._reader = ThreadPoolExecutor(1, "reader")
+        self._attendance = Attendance()
         self._instance = uuid.uuid4().hex
         self._lag: asyncio.Task[None] | None = None
 
@@ -70,54 +78,68 @@ class TritonPythonModel:
             self._lag = asyncio.create_task(watch_loop_lag(self._meter))
         await asyncio.gather(*(self._serve(request) for request in requests))
 
+    def finalize(self) -> None:
+        """Ends the reader."""
+        self._reader.shutdown(cancel_futures=True)
+
     async def _serve(self, request: Any) -> None:
-        sender = request.get_response_sender()
+        line = Line(request.get_response_sender())
         try:
-            body = parse_json(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
-            match body.get("kind", "song"):
-                case "song" | "codes" | "understand" | "metadata" | "sample" | "format":
-                    await self._make(request, body, sender)
+            asked = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, request)
+            match asked:
+                case SongRequest():
+                    await self._attendance.during(self._make(request, asked, line), line.has_left)
                 case "describe":
-                    _send(sender, Answer(self._describe()))
-                case "ping":
+                    _send(line, Answer(self._describe()))
+                case _:
                     # Triton never ends the streams of a process that died: a new identity tells its callers.
-                    _send(sender, Answer({"instance": self._instance}))
-                case kind:
-                    raise invalid("kind", f"must be one of {', '.join(KINDS)}, not {json.dumps(kind)}")
+                    _send(line, Answer({"instance": self._instance}))
         except SongError as error:
-            _send_error(sender, error)
+            _send_error(line, error)
         except Exception as error:
             # The log gets the trace; the caller one line without the server's paths.
             pb_utils.Logger.log_error(f"song failed: {error!r}")
-            _send_error(sender, SongError(FAULT, f"internal error ({type(error).__name__})"))
+            _send_error(line, SongError(FAULT, f"internal error ({type(error).__name__})"))
 
-    async def _make(self, request: Any, body: dict[str, Any], sender: Any) -> None:
+    def _read(self, request: Any) -> SongRequest | str:
+        """What is asked for: a song, or one of the other kinds. Refuses all that can be refused without the audio."""
+        body = parse_json(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
+        kind = body.get("kind", "song")
+        if kind not in KINDS:
+            raise invalid("kind", f"must be one of {', '.join(KINDS)}, not {json.dumps(kind)}")
+        if kind not in SONG_KINDS:
+            return str(kind)
         wish = read_song({"kind": "song", **body})
-        source = await asyncio.to_thread(_audio, request, "src_audio")
-        uploads = Uploads(source, await asyncio.to_thread(_audio, request, "reference_audio"))
-        plan = await prepare(wish, self._studio, uploads)
+        source, reference = (pb_utils.get_input_tensor_by_name(request, name) for name in UPLOADS)
+        check(wish, self._studio, Heard(
+            source=None if source is None else int(source.shape()[1]), has_reference=reference is not None))
+        return wish
 
+    async def _make(self, request: Any, wish: SongRequest, line: Line) -> None:
         async def send(event: Event) -> None:
-            if isinstance(event, Audio):
-                # Copies two megabytes: not on the loop that all songs share.
-                await asyncio.to_thread(_send, sender, event)
-                self._meter.add(AUDIO_SECONDS, event.pcm.shape[1] / SAMPLE_RATE)
+            if isinstance(event, Audio | Latents):
+                # Copies megabytes: not on the loop that all songs share.
+                await let_end(asyncio.to_thread(_send, line, event))
             else:
-                _send(sender, event)
+                _send(line, event)
+            if isinstance(event, Audio):
+                self._meter.add(AUDIO_SECONDS, event.pcm.shape[1] / SAMPLE_RATE)
 
         def report(event: Progress | Planning) -> None:
-            _send(sender, event)
+            _send(line, event)
 
-        caller = Caller(send, report, sender.is_cancelled)
+        caller = Caller(send, report, line.has_left)
         outcome = str(CANCELLED)
         async with self._places:
             self._meter.add(SONGS_IN_FLIGHT, 1)
             try:
                 caller.check()
+                uploads = Uploads(*[await asyncio.to_thread(_audio, request, name) for name in UPLOADS])
+                plan = await prepare(wish, self._studio, uploads)
                 if wish.kind == "song":
                     await sing(plan, wish, self._studio, caller, uploads)
                 else:
-                    _send(sender, await write_text(wish, self._studio, caller, uploads))
+                    _send(line, await write_text(wish, self._studio, caller, uploads))
                 outcome = "done"
             except Exception as error:
                 outcome = str(error.status if isinstance(error, SongError) else FAULT)
@@ -149,7 +171,7 @@ def _audio(request: Any, name: str) -> Floats | None:
     return audio
 
 
-def _send(sender: Any, event: Event) -> None:
+def _send(line: Line, event: Event) -> None:
     tensors = [pb_utils.Tensor("event", np.array([to_json(event)], np.object_))]
     if isinstance(event, Audio):
         tensors.append(pb_utils.Tensor("pcm", event.pcm))
@@ -157,11 +179,11 @@ def _send(sender: Any, event: Event) -> None:
         tensors.append(pb_utils.Tensor("latents", np.ascontiguousarray(event.latents)))
     # The last event carries the final flag itself: streaming clients do not get an empty final response.
     flags = FINAL if isinstance(event, Done | Answer) else 0
-    sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=flags)
+    line.send(pb_utils.InferenceResponse(output_tensors=tensors), flags)
 
 
-def _send_error(sender: Any, error: SongError) -> None:
+def _send_error(line: Line, error: SongError) -> None:
     code = {400: pb_utils.TritonError.INVALID_ARG, 499: pb_utils.TritonError.CANCELLED,
             503: pb_utils.TritonError.UNAVAILABLE}.get(error.status, pb_utils.TritonError.INTERNAL)
     failure = pb_utils.TritonError(error.line(), code)
-    sender.send(pb_utils.InferenceResponse(output_tensors=[], error=failure), flags=FINAL)
+    line.send(pb_utils.InferenceResponse(output_tensors=[], error=failure), FINAL)

@@ -84,11 +84,20 @@ class SongPlan:
         return self.task == "repaint" if self.keeping is None else self.keeping.is_spliced
 
 
+def check_song(request: SongRequest, served: Served, heard: Heard) -> None:
+    """Raises the 400 of `plan_song`, without encoding a text; how loud the uploads are makes no difference to it."""
+    dit = served.choose(request.model)
+    _check_task(request, dit, served, heard)
+    task = _task(request)
+    _duration(request, _canvas(request, task, heard))
+    _course(request, dit, task)
+
+
 def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, heard: Heard = Heard()) -> SongPlan:
     """The plan of a song. Errors: 400 naming the field that this model cannot serve."""
     dit = served.choose(request.model)
     _check_task(request, dit, served, heard)
-    task = "cover" if request.codes is not None else request.task
+    task = _task(request)
     canvas = _canvas(request, task, heard)
     duration, notes = _duration(request, canvas)
     metadata = Metadata(
@@ -141,6 +150,11 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
         notes=tuple(notes),
         wanted=request.wanted,
     )
+
+
+def _task(request: SongRequest) -> str:
+    """The task whose way the song goes."""
+    return "cover" if request.codes is not None else request.task
 
 
 def _check_task(request: SongRequest, dit: Dit, served: Served, heard: Heard) -> None:

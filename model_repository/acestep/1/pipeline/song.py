@@ -17,7 +17,7 @@ from .lm.compose import Audience, LmService, compose, is_missing, needed_for
 from .material import Listener, Uploads, silence
 from .models import Condition, Floats, Models
 from .noise import draw_normal
-from .plan import SongPlan, plan_song
+from .plan import Heard, SongPlan, check_song, plan_song
 from .region import Splice, fade_inside, fade_outside
 from .repaint import Kept
 from .request import SongRequest
@@ -51,10 +51,15 @@ class Caller:
             raise SongError(CANCELLED, "the song was cancelled")
 
 
-async def prepare(request: SongRequest, studio: Studio, uploads: Uploads) -> SongPlan:
-    """The plan as far as it is known without the LM. Errors: 400 for what cannot be served, before anything runs."""
+def check(request: SongRequest, studio: Studio, heard: Heard) -> None:
+    """Refuses what cannot be served, by what is known before the uploads are touched. Errors: 400."""
     if (field := needed_for(request)) is not None and studio.lm.lm is None:
         raise is_missing(field)
+    check_song(request, studio.served, heard)
+
+
+async def prepare(request: SongRequest, studio: Studio, uploads: Uploads) -> SongPlan:
+    """The plan as far as it is known without the LM. Errors: 400 for what cannot be served, before anything runs."""
     return await asyncio.to_thread(_plan, request, studio, uploads)
 
 
@@ -133,9 +138,9 @@ async def _condition(plan: SongPlan, studio: Studio, caller: Caller, listener: L
         if not tracks or plan.canvas is not None or plan.codes is not None:
             followed = await listener.follow(item)
         noise = await asyncio.to_thread(draw_normal, seed, "latents", (plan.length.visible, LATENT_CHANNELS))
-        begin = noise if plan.start is None else mix(noise, followed.latents, plan.start)
+        begin = noise if plan.start is None else await asyncio.to_thread(mix, noise, followed.latents, plan.start)
         kept = _kept(plan, followed.latents, noise)
-        stages = _stages(plan, texts, followed.context)
+        stages = await asyncio.to_thread(_stages, plan, texts, followed.context)
         tracks.append(Track(
             seed, begin, stages, plan.course,
             lambda step, item=item: on_step(item, step), kept, song))  # type: ignore[misc]
@@ -175,7 +180,8 @@ async def _denoise(plan: SongPlan, studio: Studio, tracks: list[Track]) -> list[
     running = [asyncio.create_task(denoiser.denoise(track)) for track in tracks]
     try:
         finished = [latents[: plan.length.frames] for latents in await asyncio.gather(*running)]
-        return finished if plan.latent_scale == (1.0, 0.0) else [_rescaled(latents, plan) for latents in finished]
+        return finished if plan.latent_scale == (1.0, 0.0) else [
+            await asyncio.to_thread(_rescaled, latents, plan) for latents in finished]
     finally:
         for task in running:
             task.cancel()
@@ -210,20 +216,18 @@ async def _decode(
     ]
     peaks = [0.0] * len(latents)
 
-    def start(index: int) -> asyncio.Task[Floats]:
+    def start(index: int) -> asyncio.Task[tuple[Floats, float]]:
         item, chunk = work[index]
-        return asyncio.create_task(_decode_chunk(studio.models, latents[item], chunk, plan.length))
+        return asyncio.create_task(_decode_chunk(studio.models, latents[item], chunk, plan.length, splice))
 
     ahead = start(0)
     try:
         for index, (item, chunk) in enumerate(work):
-            pcm = await ahead
+            pcm, peak = await ahead
             caller.check()
             if index + 1 < len(work):
                 ahead = start(index + 1)
-            if splice is not None:
-                pcm = splice.apply(chunk.first * HOP, pcm)
-            peaks[item] = max(peaks[item], float(np.abs(pcm).max()))
+            peaks[item] = max(peaks[item], peak)
             await caller.send(Audio(item, chunk.first * HOP, pcm))
             caller.report(Progress("decode", index + 1, len(work)))
     finally:
@@ -233,12 +237,21 @@ async def _decode(
     return peaks
 
 
-async def _decode_chunk(models: Models, latents: Floats, chunk: Chunk, length: SongLength) -> Floats:
-    """Audio [2, n] of the frames a chunk keeps, cut at the song's end."""
+async def _decode_chunk(
+    models: Models, latents: Floats, chunk: Chunk, length: SongLength, splice: Splice | None
+) -> tuple[Floats, float]:
+    """Audio [2, n] of the frames a chunk keeps, cut at the song's end, the source put back; and its peak."""
     audio = await models.decode(latents[chunk.begin : chunk.end])
-    first, last = chunk.first * HOP, min(chunk.last * HOP, length.samples)
-    offset = chunk.begin * HOP
-    kept = np.ascontiguousarray(audio[:, first - offset : last - offset])
-    if not np.isfinite(kept).all():
-        raise SongError(FAULT, "model vae_decoder returned values that are no numbers")
-    return kept
+
+    def cut() -> tuple[Floats, float]:
+        first, last = chunk.first * HOP, min(chunk.last * HOP, length.samples)
+        offset = chunk.begin * HOP
+        kept = np.ascontiguousarray(audio[:, first - offset : last - offset])
+        if not np.isfinite(kept).all():
+            raise SongError(FAULT, "model vae_decoder returned values that are no numbers")
+        if splice is not None:
+            kept = splice.apply(first, kept)
+        return kept, float(np.abs(kept).max())
+
+    # Reads two megabytes a few times over: not on the loop that all songs share.
+    return await asyncio.to_thread(cut)

@@ -16,6 +16,7 @@ _LOOK = 0.1
 _SILENCE = 3.0
 _ANSWER = 10.0
 _PARTING = 5.0
+_PARTINGS: set[asyncio.Task[None]] = set()  # an event loop itself does not hold its tasks
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ class Writer:
             await self._watch(rows)
             answers = [row.result() for row in rows]
         except BaseException:
-            await asyncio.shield(self._part())
+            # In its own time: the song, its place and its memory do not wait for an engine that is slow to answer.
+            parting = asyncio.create_task(self._part())
+            _PARTINGS.add(parting)
+            parting.add_done_callback(_PARTINGS.discard)
             raise
         finally:
             for row in rows:
