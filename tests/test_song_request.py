@@ -1,11 +1,14 @@
 """The song contract: what the pipeline takes, and what it says of the rest."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from contract.tasks import TASKS
+from pipeline import request
 from pipeline.errors import SongError
 from pipeline.request import SCHEMA, parse_json, read_song
 
@@ -108,3 +111,33 @@ def test_what_is_no_json_object_is_a_400(text):
 
 def test_a_json_object_comes_through():
     assert parse_json(json.dumps({"caption": "雨 🌧"})) == {"caption": "雨 🌧"}
+
+
+@pytest.mark.parametrize("codes", [
+    None, [[1, 2]], [[0, 63_999.0]], [[5]] * 8, 7, "7", {}, [], [[1]] * 9, [[]], [3], [None], ["12"], [[1] * 3_001],
+    [[1.5]], [[True]], [["7"]], [[-1]], [[64_000]], [[1], [2, None]], [[float("inf")]], [[10**400]],
+])
+def test_codes_are_taken_and_refused_as_the_schema_says(codes):
+    """They are read apart from it: a validator takes a quarter of a second for as many as a request may hold."""
+    body = {"kind": "song", "codes": codes, "seeds": [1] * (len(codes) if isinstance(codes, list) and codes else 1)}
+    body["seeds"] = body["seeds"][:8]
+    error = next(Draft202012Validator(SCHEMA["properties"]["codes"]).iter_errors(codes), None)
+    if error is None:
+        assert read_song(body).codes == (None if codes is None else tuple(map(tuple, codes)))
+    else:
+        with pytest.raises(SongError, match=r"^codes: (must|each must) ") as refused:
+            read_song(body)
+        assert refused.value.status == 400
+
+
+def test_the_most_codes_there_can_be_never_reach_the_validator(monkeypatch):
+    seen: list[dict[str, Any]] = []
+
+    def iter_errors(body):
+        seen.append(body)
+        return ()
+
+    monkeypatch.setattr(request, "_VALIDATOR", SimpleNamespace(iter_errors=iter_errors))
+    codes = [[code % 64_000 for code in range(3_000)]] * 8
+    assert read_song({"kind": "song", "seeds": [1] * 8, "codes": codes}).codes == tuple(map(tuple, codes))
+    assert "codes" not in seen[0]

@@ -90,32 +90,37 @@ class Listener:
         """What an item follows: the source as its seed hears it, its codes, or silence."""
         plan = self._plan
         latents = await self._latents(item)
-        context = await self._context(latents)
-        if plan.mask_value is not None:
-            context[:, LATENT_CHANNELS:] = plan.mask_value
-        return Followed(latents, context)
+        heard = latents
+        if self._source is not None and plan.canvas is not None and TASKS[plan.task].is_tokenized:
+            heard = await self._hints(await self._tokenize(latents))
+        return Followed(latents, await asyncio.to_thread(self._context, heard))
 
     async def _latents(self, item: int) -> Floats:
         plan = self._plan
         if plan.codes is not None:
             return await self._hints(np.array(plan.codes[min(item, len(plan.codes) - 1)], np.int64))
+        return await asyncio.to_thread(self._heard, item)
+
+    def _heard(self, item: int) -> Floats:
+        """The source's latents [visible, 64] as the item's seed hears it; silence without one."""
+        plan = self._plan
         if self._source is None:
             return silence(plan.dit.silence, plan.length.visible)
-        return self._fill(await asyncio.to_thread(self._source.draw, plan.seeds[item], "vae"))
+        return self._fill(self._source.draw(plan.seeds[item], "vae"))
 
-    async def _context(self, latents: Floats) -> Floats:
-        """The context with the task's own mask."""
+    def _context(self, latents: Floats) -> Floats:
+        """The context [visible, 128] of what is heard, with the plan's mask, else the task's own."""
         plan = self._plan
-        if self._source is None or plan.canvas is None:
-            return with_mask(latents)
-        if TASKS[plan.task].is_tokenized:
-            return with_mask(await self._hints(await self._tokenize(latents)))
-        if not TASKS[plan.task].has_region:
-            return with_mask(latents)
-        mask = region_mask(plan.canvas)
-        if plan.task == "repaint":
-            latents = np.where(mask > 0, silence(plan.dit.silence, plan.length.visible), latents)
-        return np.concatenate([latents, mask], axis=1)
+        if self._source is None or plan.canvas is None or not TASKS[plan.task].has_region:
+            context = with_mask(latents)
+        else:
+            mask = region_mask(plan.canvas)
+            if plan.task == "repaint":
+                latents = np.where(mask > 0, silence(plan.dit.silence, plan.length.visible), latents)
+            context = np.concatenate([latents, mask], axis=1)
+        if plan.mask_value is not None:
+            context[:, LATENT_CHANNELS:] = plan.mask_value
+        return context
 
     async def codes(self) -> Codes:
         """The audio codes of the source, as the first seed hears it."""
@@ -130,7 +135,7 @@ class Listener:
     async def _hints(self, codes: Codes) -> Floats:
         """Source latents [visible, 64] of codes; what they do not reach is silence."""
         latents = await self._models.detokenize(self._plan.dit.name, codes)
-        return self._fill(latents[: self._plan.length.visible])
+        return await asyncio.to_thread(self._fill, latents[: self._plan.length.visible])
 
     def _fill(self, latents: Floats) -> Floats:
         """Latents with silence after their end, as long as the DiT sees."""
@@ -147,7 +152,7 @@ class Listener:
                 raise SongError(FAULT, "model vae_encoder returned values that are no numbers")
             means.append(mean[kept].copy())
             stds.append(std[kept].copy())
-        return Posterior(np.concatenate(means), np.concatenate(stds))
+        return await asyncio.to_thread(lambda: Posterior(np.concatenate(means), np.concatenate(stds)))
 
 
 def silence(latent: Floats, frames: int) -> Floats:

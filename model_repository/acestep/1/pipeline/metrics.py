@@ -27,7 +27,7 @@ LM_TOKENS = Metric("acestep_lm_tokens_total", "counter", "Tokens that those rows
 AUDIO_SECONDS = Metric("acestep_audio_seconds_total", "counter", "Seconds of audio sent.")
 LOOP_LAG = Metric(
     "acestep_event_loop_lag_seconds", "histogram", "How late the pipeline's event loop wakes up.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0))
+    buckets=(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0))
 METRICS = (SONGS, SONGS_IN_FLIGHT, DIT_CALLS, DIT_ROWS, DIT_BYTES, LM_ROWS, LM_TOKENS, AUDIO_SECONDS, LOOP_LAG)
 
 LAG_INTERVAL = 0.05
