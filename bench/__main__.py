@@ -17,6 +17,8 @@ import numpy.typing as npt
 import onnxruntime
 import soundfile
 
+from bench.busy import measure_busy
+from bench.fair import measure_fair
 from bench.memory import PeakMemory
 from bench.models_alone import ModelsAlone
 from bench.ports import free_ports
@@ -40,6 +42,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--long", action="store_true", help="instead: one 600 s song and one 600 s cover, their memory")
+    parser.add_argument("--fair", action="store_true", help="instead: a short song beside long ones, and throughput")
+    parser.add_argument("--busy", action="store_true", help="instead: loop lag under songs with uploads and codes")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="acestep-bench-") as state:
         os.environ |= {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
@@ -51,6 +55,10 @@ def main() -> None:
             assert running is not None
             if arguments.long:
                 measure_long(running)
+            elif arguments.fair:
+                measure_fair(running, arguments.rounds)
+            elif arguments.busy:
+                measure_busy(running, arguments.rounds)
             else:
                 measure(running, arguments.rounds, arguments.seconds)
 
