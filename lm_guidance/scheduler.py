@@ -14,7 +14,6 @@ take blocks away from a row that runs. Everything goes through the queue, also r
 """
 
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -32,6 +31,7 @@ from lm_guidance.recent_ids import RecentIds
 from lm_guidance.unit import Unit, spec_of
 
 PATIENCE = 10.0  # seconds that a half waits for its partner
+LONGEST_REST = 0.25  # seconds that an engine which waits for partners alone is deaf to other requests
 REMEMBERED = 10_000  # pair ids and cancelled songs
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,21 @@ class PairScheduler(Scheduler):  # type: ignore[misc]  # mypy does not follow vL
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         self._end_hopeless()
         self._admit()
+        self._rest()
         return super().schedule(throttle_prefills)
+
+    def _rest(self) -> None:
+        """Sleeps where the step would run no row because nothing but halves waits.
+
+        Such a step costs workers in processes of their own a second of spinning, and this one its time, so they become
+        rare: a partner is kept waiting for at most a quarter of the time that it took to come.
+        """
+        if self.untold or not self.parked or super().has_requests():
+            return
+        now = time.monotonic()
+        arrivals = [unit.since for unit in self.parked.values()]
+        left = min(arrivals) + PATIENCE - now
+        time.sleep(max(0.0, min((now - max(arrivals)) / 4, LONGEST_REST, left + 0.001)))
 
     def _admit(self) -> None:
         """Hands over the units at the head of the queue that can start whole in this step and run to their end."""
@@ -176,15 +190,11 @@ class PairScheduler(Scheduler):  # type: ignore[misc]  # mypy does not follow vL
         return running, waiting + sum(len(unit.requests) for unit in self.queue)
 
     def has_requests(self) -> bool:
-        """vLLM asks before a step, whether to sleep until a request comes, and in the step, whether to run a batch.
+        """Whether the engine goes on stepping; if not, it sleeps until a request comes.
 
-        Where nothing but halves wait it must not sleep, as it would never find that one has waited too long. It need
-        not run a batch either: an empty one costs a core, because workers spin for a second after each.
+        Halves that wait count: an engine that sleeps would never find that one has waited too long.
         """
-        if self.untold or super().has_requests() or self._given_up():
-            return True
-        in_step = sys._getframe(1).f_code.co_name.startswith("step")
-        return bool(self.parked) and not in_step
+        return bool(self.untold or self.parked) or super().has_requests()
 
     def _given_up(self) -> list[Unit]:
         """The parked units that nobody waits for any more."""
