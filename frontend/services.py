@@ -19,7 +19,7 @@ from .errors import RequestError
 from .jobs.job import Job, Once, Work
 from .jobs.measured import MeasuredJobStore
 from .jobs.sqlite import SqliteJobStore
-from .jobs.store import JobStore, KeyReused, QueueFull
+from .jobs.store import JobStore, KeyReused, QueueFull, StoreFailed
 from .live import END, Ended, Entry, Live, Queued
 from .metrics import Meter
 from .reaper import Reaper
@@ -165,7 +165,15 @@ class Services:
         """
         with self.live.listen(job_id, after) as listener:
             position = 0  # the one that was told last, of a job that waits since then
-            while not self.stopping.is_set() and (job := await self.store.get(job_id)) is not None:
+            while not self.stopping.is_set():
+                try:
+                    job = await self.store.get(job_id)
+                except StoreFailed as error:
+                    log.warning("job %s: the job store failed (%s); looking again", job_id, error)
+                    await asyncio.sleep(_LOOK_SECONDS)
+                    continue
+                if job is None:
+                    return
                 news = listener.take()
                 for entry in news:
                     yield entry

@@ -19,7 +19,8 @@ from .audio.keep import delete
 from .audio.spool import Spool, discard
 from .catalogue import Catalogue
 from .jobs.job import AudioFile, Claim, Progress, Upload, is_tried_again
-from .jobs.store import JobStore, LeaseLost
+from .jobs.store import JobStore, LeaseLost, StoreFailed
+from .lease import Lease
 from .live import Live, Retrying, Started
 from .songs.client import SongClient
 from .songs.errors import SongError
@@ -104,6 +105,8 @@ class Workers:
                         await self._wake.acquire()
                     await self._settle(claim)
                     continue
+            except StoreFailed as error:
+                log.warning("no job could be taken: %s", error)
             except Exception:
                 log.exception("a worker failed outside of a song; it goes on")
             with suppress(TimeoutError):
@@ -113,46 +116,49 @@ class Workers:
 
     async def _settle(self, claim: Claim) -> None:
         """Run the job and record how it ended."""
+        lease = Lease(self._store, claim, self._lease_seconds)
         try:
-            result, files = await self._run_leased(claim)
-            await self._finish(claim, result, files)
+            result, files = await self._run_leased(claim, lease)
+            await self._finish(claim, lease, result, files)
             await self._uploads.discard(claim.job.work.uploads.values())
         except LeaseLost:
             log.warning("job %s: was taken from its worker on attempt %d", claim.job.id, claim.job.attempts)
             self._live.end(claim.job.id)
         except SongError as error:
-            await self._give_up_or_back(claim, error)
+            await self._give_up_or_back(claim, lease, error)
         except Exception:
             log.exception("job %s: attempt %d failed", claim.job.id, claim.job.attempts)
-            await self._give_up_or_back(claim, SongError(500, "internal error"))
+            await self._give_up_or_back(claim, lease, SongError(500, "internal error"))
 
-    async def _finish(self, claim: Claim, result: dict[str, Any], files: Sequence[AudioFile]) -> None:
+    async def _finish(self, claim: Claim, lease: Lease, result: dict[str, Any], files: Sequence[AudioFile]) -> None:
         try:
-            await self._store.finish(claim, result, files)
+            await lease.write(lambda: self._store.finish(claim, result, files))
         except LeaseLost:
-            await self._unlink(files)
+            with suppress(StoreFailed):  # the sweep finds them then
+                unknown = await self._store.unknown_files([file.file for file in files])
+                await self._unlink([file for file in files if file.file in unknown])
             raise
         self._live.end(claim.job.id)
 
-    async def _give_up_or_back(self, claim: Claim, error: SongError) -> None:
+    async def _give_up_or_back(self, claim: Claim, lease: Lease, error: SongError) -> None:
         """Back to the queue, where only faults count as attempts, or failed."""
         delay = min(0.5 * 2**claim.token, 20.0)
         again = is_tried_again(error.status, claim.job.attempts, claim.token)
         log.warning("job %s: %s%s", claim.job.id, error, f"; again in {delay:g} s" if again else "")
         with suppress(LeaseLost):
             if again:
-                await self._store.release(claim, delay=delay, forgive=error.status != 500)
+                await lease.write(lambda: self._store.release(claim, delay=delay, forgive=error.status != 500))
                 self._live.say(claim.job.id, Retrying(error.text, delay))
             else:
                 code = {400: "invalid_request", 499: "cancelled"}.get(error.status, "generation_failed")
-                await self._store.fail(claim, error.text, code)
+                await lease.write(lambda: self._store.fail(claim, error.text, code))
                 self._live.end(claim.job.id)
                 await self._uploads.discard(claim.job.work.uploads.values())
 
-    async def _run_leased(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
+    async def _run_leased(self, claim: Claim, lease: Lease) -> tuple[dict[str, Any], list[AudioFile]]:
         """Make the song while the lease is kept alive; a lost lease and `drop` cancel it."""
-        song = self._songs_made[claim.job.id] = asyncio.create_task(self._make(claim))
-        keeper = asyncio.create_task(self._keep(claim))
+        song = self._songs_made[claim.job.id] = asyncio.create_task(self._make(claim, lease))
+        keeper = asyncio.create_task(lease.keep())
         try:
             await asyncio.wait((song, keeper), return_when=asyncio.FIRST_COMPLETED)
             if keeper.done():
@@ -166,12 +172,7 @@ class Workers:
             keeper.cancel()
             await asyncio.gather(song, keeper, return_exceptions=True)
 
-    async def _keep(self, claim: Claim) -> None:
-        while True:
-            await asyncio.sleep(self._lease_seconds / 3)
-            await self._store.renew(claim, self._lease_seconds)
-
-    async def _make(self, claim: Claim) -> tuple[dict[str, Any], list[AudioFile]]:
+    async def _make(self, claim: Claim, lease: Lease) -> tuple[dict[str, Any], list[AudioFile]]:
         """Spool the song's samples, then write its files; of an analysis there is nothing but what was found."""
         self._live.say(claim.job.id, Started(claim.job.attempts))
         if claim.token > 1:
@@ -179,11 +180,11 @@ class Workers:
         writing: list[asyncio.Task[AudioFile]] = []
         try:
             async with Spool(self._folders.spool / f"{claim.job.id}-{claim.token}") as spool:
-                heard = await self._listen(claim, spool)
+                heard = await self._listen(claim, lease, spool)
                 done = heard.done
                 if isinstance(done, Findings):
                     return _found(done, heard.codes, self._catalogue), []
-                await self._store.progress(claim, Progress("write", 0, len(done.seeds)))
+                await lease.note(Progress("write", 0, len(done.seeds)))
                 self._live.say(claim.job.id, Step("write", 0, len(done.seeds)))
                 writing = [asyncio.create_task(self._write(claim, spool, done, i)) for i in range(len(done.seeds))]
                 files = await asyncio.gather(*writing)
@@ -193,7 +194,7 @@ class Workers:
             raise
         return _result(done, heard.codes, files, self._catalogue), list(files)
 
-    async def _listen(self, claim: Claim, spool: Spool) -> Heard:
+    async def _listen(self, claim: Claim, lease: Lease, spool: Spool) -> Heard:
         """Events of the song: samples go to the spool, codes to its result, the rest to the job's followers.
 
         Steps go to its record too, at most two a second.
@@ -210,7 +211,7 @@ class Workers:
                     case Step(phase, k, n):
                         self._live.say(claim.job.id, event)
                         if time.monotonic() - reported >= _PROGRESS_SECONDS:
-                            await self._store.progress(claim, Progress(phase, k, n))
+                            await lease.note(Progress(phase, k, n))
                             reported = time.monotonic()
                     case Metadata() | Planning():
                         self._live.say(claim.job.id, event)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from frontend.metrics import AUDIO_SECONDS, ENDED, LEASES_LOST, RETURNED, RUN, WAIT, Meter
 
 from .job import AudioFile, Claim, Job, Once, Progress, State, Upload, Work
-from .store import JobStore, LeaseLost, Stats
+from .store import JobStore, LeaseLost, Stats, StoreFailed
 
 
 class MeasuredJobStore(JobStore):
@@ -110,7 +110,9 @@ class MeasuredJobStore(JobStore):
             raise
 
     async def _ended(self, job_id: str) -> None:
-        job = await self._store.get(job_id)
+        job = None
+        with suppress(StoreFailed):  # the job has ended all the same
+            job = await self._store.get(job_id)
         if job is None:
             return
         self._meter.add(ENDED, api=job.work.api, outcome=job.error_code or str(job.state))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from . import schema
 from .job import MAX_ATTEMPTS, AudioFile, Claim, Job, Once, Progress, State, Upload, Work
-from .store import JobStore, KeyReused, LeaseLost, QueueFull, Stats, StoreError
+from .store import JobStore, KeyReused, LeaseLost, QueueFull, Stats, StoreError, StoreFailed
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -45,7 +45,7 @@ class SqliteJobStore(JobStore):
         store = cls(clock)
         try:
             await store._run(lambda: store._connect(path))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreFailed) as error:
             raise StoreError(f"{path}: {error}") from None
         return store
 
@@ -230,7 +230,10 @@ class SqliteJobStore(JobStore):
         await self._run(update)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.OperationalError as error:
+            raise StoreFailed(str(error)) from None
 
     def _connect(self, path: Path) -> None:
         if sqlite3.sqlite_version_info < (3, 37):
@@ -250,10 +253,11 @@ class SqliteJobStore(JobStore):
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite has ended it itself after some errors
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
 
 def _work(text: str) -> Work:

@@ -21,6 +21,10 @@ class StoreError(Exception):
     """The store cannot be opened; one line says why."""
 
 
+class StoreFailed(Exception):
+    """The store did not do what it was asked (a locked file, a full or failing disk); it may when asked again."""
+
+
 class LeaseLost(Exception):
     """The claim no longer holds: its lease ran out and the job was given to another worker, or was ended."""
 
@@ -40,7 +44,11 @@ class Stats:
 
 
 class JobStore(Protocol):
-    """Jobs that survive the process. Every write with a claim raises LeaseLost when the claim no longer holds."""
+    """Jobs that survive the process.
+
+    Every write with a claim raises LeaseLost when the claim no longer holds. Everything raises StoreFailed when the
+    store itself fails; then nothing has changed.
+    """
 
     async def submit(
         self, work: Work, limit: int, once: Once | None = None, wanted_seconds: float | None = None
