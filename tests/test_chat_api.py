@@ -224,6 +224,14 @@ def test_openai_node(stack, tmp_path):
     assert (told["status"], told["error"]) == (400, "400 bpm: must be between 30 and 300")
 
 
+def test_choices_are_the_songs_of_a_batch(chat):
+    choices = [chat.post(PATH, json={"messages": PIANO, count: 2, **SHORT, **AS_GIVEN}).json()["choices"]
+               for count in ("n", "batch_size")]
+    apart, [batch] = ([of_message(choice["message"], "data:audio/wav;base64,") for choice in some] for some in choices)
+    assert np.array_equal([song for [song] in apart], batch)
+    assert not np.array_equal(*batch)
+
+
 def sound(seconds, seed):
     file = io.BytesIO()
     noise = np.random.default_rng(seed).uniform(-0.3, 0.3, (round(44_100 * seconds), 1))

@@ -7,7 +7,7 @@ import base64
 
 import pytest
 
-from frontend.chat.reply import spliced
+from frontend.chat.files import spliced
 from frontend.chat.routes import create_app
 from frontend.chat.song import Song
 from frontend.errors import RequestError

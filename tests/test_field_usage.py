@@ -16,6 +16,7 @@ from frontend.chat.messages import deciding_message
 from frontend.chat.request import chat_work, read_wish
 from frontend.defaults import UPSTREAM
 from frontend.jobs.job import Upload
+from frontend.native import usage
 from frontend.native.fields import FILES, TABLE
 from frontend.native.routes import create_app
 from frontend.native.submission import submission
@@ -327,6 +328,18 @@ def chat_notes(text="<prompt>x</prompt>", catalogue=BOTH, uploads=None, **body):
 ])
 def test_a_chat_job_has_the_same_notes(text, body, lines):
     assert chat_notes(text, **body) == tuple(lines)
+
+
+def test_the_notes_of_a_chat_job_are_made_once(monkeypatch):
+    asked, plain = [], usage._lacking
+
+    def counted(name, song):
+        asked.append(name)
+        return plain(name, song)
+
+    monkeypatch.setattr(usage, "_lacking", counted)
+    assert len(chat_notes(guidance_scale=3)) == 1
+    assert asked.count("guidance_scale") == 1
 
 
 def test_of_a_chat_request_with_an_lm():

@@ -102,7 +102,8 @@ async def test_the_fields_are_those_that_are_read(services):
     assert set(nested) == {entry.name for entry in TABLE if entry.nested}
     chat = await (await fetch(create_chat(services), "/openapi.json")).get_json()
     schema = chat["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["properties"]) == {entry.name for entry in CHAT} | {"messages", "audio_config"}
+    assert set(schema["properties"]) == {entry.name for entry in CHAT} | {
+        "messages", "audio_config", "audio", "stream_options"}
 
 
 @pytest.mark.parametrize("entry", [*TABLE, *CHAT], ids=lambda entry: entry.name)
@@ -197,6 +198,8 @@ async def test_real_answers_meet_their_schemas(scripted, tmp_path):
         await check(client, "GET", "/v1/models")
         message = {"messages": [{"role": "user", "content": "<prompt>x</prompt>"}], "audio_format": "wav"}
         await check(chat, "POST", "/v1/chat/completions", of_chat, json=message)
+        in_openais_way = message | {"audio": {"voice": "alloy", "format": "wav"}, "n": 2}
+        await check(chat, "POST", "/v1/chat/completions", of_chat, json=in_openais_way)
         await check(chat, "POST", "/api/v1/chat/completions", of_chat, json={"messages": []})
         for path in ("/v1/models", "/api/v1/models", "/health"):
             answer = await check(chat, "GET", path, of_chat)

@@ -9,7 +9,7 @@ from typing import Any
 from frontend import coerce
 from frontend.coerce import Reader
 from frontend.errors import RequestError
-from frontend.fields import Field, Fields, Level, spellings
+from frontend.fields import Field, Fields, Level, read_fields, spellings
 from frontend.native.analysis import ANALYSES
 from frontend.native.fields import TABLE as NATIVE
 from frontend.unbuilt import TABLE as UNBUILT
@@ -43,6 +43,7 @@ TABLE: tuple[Field, ...] = (
     _field("model", coerce.text(200, trim=True), DEFAULT_MODEL,
            "its last part names a model, any other is the default one; echoed", nested=False),
     _field("stream", coerce.flag, False, "server-sent events", nested=False),
+    _field("n", coerce.whole(1, 8), 1, "choices, each a song of its own; above 1 without `batch_size`", nested=False),
     _field("temperature lm_temperature lmTemperature", _BY_NAME["lm_temperature"].read, 0.85,
            "of the 5 Hz LM; 0 picks the likeliest"),
     _field("top_p lm_top_p lmTopP", _BY_NAME["lm_top_p"].read, 0.9, "of the 5 Hz LM; 1 and more is off"),
@@ -51,11 +52,14 @@ TABLE: tuple[Field, ...] = (
     _field("instrumental", coerce.flag, False, "no voice"),
     _field("use_cot_metas", coerce.flag, True, "the 5 Hz LM fills in missing metadata"),
     _field("use_format", coerce.flag, True, "the 5 Hz LM improves caption and lyrics"),
-    _field("batch_size", _BY_NAME["batch_size"].read, 1, "songs, all in one answer or event"),
+    _field("batch_size", _BY_NAME["batch_size"].read, 1, "songs in one choice; above 1 without `n`"),
     _field("audio_format audioFormat format", _BY_NAME["audio_format"].read, "mp3",
            "format of the files; `format` in `audio_config` alone"),
     *(replace(_BY_NAME[name], nested=True) for name in SHARED),
 )
+# Of the object `audio`: with it the answer is as OpenAI's own.
+AUDIO = (Field(("format",), _BY_NAME["audio_format"].read, None, help="format of the files"),)
+CONFIGS = ("audio_config", "audioConfig")
 
 
 # Fields that ask the native API for something else than a song, which no chat message can hold.
@@ -66,11 +70,31 @@ REFUSED: tuple[Field, ...] = tuple(
 
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
-    sent = (body.get(name) for name in ("audio_config", "audioConfig"))
-    config = next((value for value in sent if value is not None and value != ""), None)
-    if config is not None and not isinstance(config, Mapping):
-        raise RequestError(400, "audio_config: must be an object")
     # A flat `format` is the native API's other name of use_format: too ambiguous to be read as anything.
     flat = {name: value for name, value in body.items() if name != "format"}
-    levels = (Level(flat), Level(config or {}, "audio_config."))
-    return read_built(TABLE, levels, (*UNBUILT, *REFUSED))
+    levels = (Level(flat), Level(object_at(body, *CONFIGS), "audio_config."))
+    return _with_openai_format(read_built(TABLE, levels, (*UNBUILT, *REFUSED)), read_openai_audio(body))
+
+
+def read_openai_audio(body: Mapping[str, object]) -> Fields:
+    """The fields of AUDIO. Errors: RequestError 400."""
+    return read_fields(AUDIO, (Level(object_at(body, "audio"), "audio."),))
+
+
+def object_at(body: Mapping[str, object], *names: str) -> Mapping[str, object]:
+    """The first object by one of `names`, empty when there is none. Errors: RequestError 400 for another value."""
+    name, value = next(((name, body[name]) for name in names if body.get(name) not in (None, "")), ("", None))
+    if value is not None and not isinstance(value, Mapping):
+        raise RequestError(400, f"{name}: must be an object")
+    return value or {}
+
+
+def _with_openai_format(fields: Fields, audio: Fields) -> Fields:
+    """`fields` with the format that `audio` has, if any. Errors: RequestError 400 when they have another."""
+    wanted, called = audio["format"], audio.called("format")
+    if wanted is None:
+        return fields
+    if "audio_format" in fields.sent and fields["audio_format"] != wanted:
+        raise RequestError(400, f"{called}: must be that of {fields.called('audio_format')}, or the only one")
+    values = {**fields.values, "audio_format": wanted}
+    return replace(fields, values=values, sent={**fields.sent, "audio_format": called})

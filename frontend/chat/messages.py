@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from frontend.errors import RequestError
 
@@ -16,10 +16,15 @@ _LYRIC_WIDTH = 60  # lines of lyrics are shorter than this on the average
 
 @dataclass(frozen=True)
 class Message:
-    """The text of a message, and the `data` of its input_audio parts as they came."""
+    """The text of a message, and the `data` of its input_audio parts as they came.
+
+    `others` are the types of its parts that are not used; `is_not_alone`: other messages say something, too.
+    """
 
     text: str
     audio: tuple[object, ...] = ()
+    others: tuple[str, ...] = field(default=(), compare=False)
+    is_not_alone: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,14 @@ def deciding_message(messages: object) -> Message:
         if message.get("role", "user") == "user":
             found = _read(message.get("content"))
             if found.text or found.audio:
-                return found
+                return replace(found, is_not_alone=any(_says(other) for other in messages if other is not message))
     return Message("")
+
+
+def _says(message: object) -> bool:
+    """Whether a message has something in it."""
+    values = [message.get(key) for key in ("content", "audio", "tool_calls")] if isinstance(message, Mapping) else []
+    return any(value.strip() if isinstance(value, str) else value for value in values)
 
 
 def _read(content: object) -> Message:
@@ -61,6 +72,7 @@ def _read(content: object) -> Message:
         raise RequestError(400, "messages: content must be text or a list of parts")
     texts: list[str] = []
     audio: list[object] = []
+    others: dict[str, None] = {}
     for part in content:
         match part:
             case str(text) | {"type": "text", "text": str(text)}:
@@ -69,7 +81,11 @@ def _read(content: object) -> Message:
                 audio.append(data)
             case {"type": "text" | "input_audio" as kind}:
                 raise RequestError(400, f"messages: a part of type {kind} has no {kind} that can be read")
-    return Message("\n".join(texts).strip(), tuple(audio))
+            case {"type": str(kind)}:
+                others[kind] = None
+            case _:
+                others["(none)"] = None
+    return Message("\n".join(texts).strip(), tuple(audio), tuple(others))
 
 
 def understand(text: str, lyrics: str = "", *, as_query: bool = False) -> Wish:

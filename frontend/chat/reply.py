@@ -1,91 +1,79 @@
-"""What a chat client is told of a finished song: text, audio as data URLs, token counts."""
+"""What a chat client is told of a finished song: text, audio as data URLs, token counts, notes."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 from frontend import musicality
-from frontend.audio.encode import CONTENT_TYPES
 from frontend.code_text import code_texts
+from frontend.jobs.job import Job
+
+from . import openai
+from .files import SongFile
+from .form import PLAIN, Form
 
 NOT_WRITTEN = "Music generated successfully."  # documented, for songs that no LM had a part in
 _METERS = {"2": "2/4", "3": "3/4", "4": "4/4", "6": "6/8"}
-_BLOCK = 3 << 18  # bytes of a file; as base64 a block ends without padding
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What is the same in every part of an answer."""
+    """What is the same in every part of an answer; `prompt` is what the client said of the song."""
 
     model: str
+    prompt: str = ""
+    form: Form = PLAIN
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(8)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
 
-@dataclass(frozen=True)
-class SongFile:
-    """A finished file, open, and the place that its data URL has in JSON. An open file outlives its deletion."""
-
-    source: BinaryIO
-    audio_format: str
-    size: int
-    mark: str = field(default_factory=secrets.token_urlsafe)
-
-    def part(self) -> dict[str, Any]:
-        """The documented audio part."""
-        return {"type": "audio_url", "audio_url": {"url": f"{self._head()}{self.mark}"}}
-
-    def grows_by(self) -> int:
-        """How much longer than its mark the base64 text is."""
-        return (self.size + 2) // 3 * 4 - len(self.mark)
-
-    def _head(self) -> str:
-        return f"data:{CONTENT_TYPES[self.audio_format]};base64,"
-
-
-def completion(
-    reply: Completion, result: Mapping[str, Any], files: Sequence[SongFile], prompt: str
-) -> dict[str, Any]:
-    """The documented answer, its audio still to be spliced in; `prompt` is what the client said of the song."""
-    message = {"role": "assistant", "content": content(result), **audio(result, files)}
-    return {
+def completion(reply: Completion, job: Job, files: Sequence[SongFile]) -> dict[str, Any]:
+    """The answer, its audio still to be spliced in: as documented, or as OpenAI has it."""
+    result, form = job.result or {}, reply.form
+    choices = []
+    for index, (some, codes) in enumerate(shares(result, files, form.choices)):
+        message: dict[str, Any] = {"role": "assistant", "content": content(result)}
+        if form.is_openai:
+            message |= {"refusal": None, "audio": openai.audio(some[0], result), **codes}
+            choices.append({"index": index, "message": message, "logprobs": None, "finish_reason": "stop"})
+        else:
+            choices.append({"index": index, "message": message | audio(some) | codes, "finish_reason": "stop"})
+    answer = {
         "id": reply.id, "object": "chat.completion", "created": reply.created, "model": reply.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage(result, prompt),
+        "choices": choices, "usage": usage(result, reply.prompt),
     }
+    return answer | ({"system_fingerprint": None} if form.is_openai else {}) | notes(job)
 
 
-def audio(result: Mapping[str, Any], files: Sequence[SongFile]) -> dict[str, Any]:
-    """The part of a message that holds the files; with it the codes of a song that follows some, as upstream has them.
+def shares(
+    result: Mapping[str, Any], files: Sequence[SongFile], choices: int
+) -> list[tuple[Sequence[SongFile], dict[str, Any]]]:
+    """The files of every choice and, of songs that follow some, their audio codes, as upstream has them.
 
     One song's codes are a text, those of several a list.
     """
-    codes = code_texts(result)
-    parts: dict[str, Any] = {"audio": [file.part() for file in files]}
-    return parts if codes is None else parts | {"audio_codes": codes[0] if len(codes) == 1 else codes}
+    size, codes = len(files) // choices, code_texts(result)
+    parts: list[tuple[Sequence[SongFile], dict[str, Any]]] = []
+    for begin in range(0, len(files), size):
+        own = None if codes is None else codes[begin : begin + size]
+        named = {} if own is None else {"audio_codes": own[0] if len(own) == 1 else own}
+        parts.append((files[begin : begin + size], named))
+    return parts
 
 
-async def spliced(text: str, files: Sequence[SongFile]) -> AsyncIterator[bytes]:
-    """`text` with every file's base64 in the place of its mark, in large pieces: no song is ever whole in memory.
+def audio(files: Sequence[SongFile]) -> dict[str, Any]:
+    """The part of a message that holds the files."""
+    return {"audio": [file.part() for file in files]}
 
-    A short text is one piece, for clients that take what they read at a time for an event.
-    """
-    piece = bytearray()
-    for file in files:
-        before, _, text = text.partition(file.mark)
-        piece += before.encode()
-        with file.source:
-            while block := await asyncio.to_thread(file.source.read, _BLOCK):
-                piece += base64.b64encode(block)
-                if len(piece) >= _BLOCK:
-                    yield bytes(piece)
-                    piece.clear()
-    yield bytes(piece) + text.encode()
+
+def notes(job: Job) -> dict[str, list[str]]:
+    """What was sent and not used, and what else is worth knowing of the song; nothing where there is nothing."""
+    lines = [*job.work.notes, *(job.result or {}).get("notes", ())]
+    return {"notes": lines} if lines else {}
 
 
 def content(result: Mapping[str, Any]) -> str:

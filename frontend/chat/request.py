@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,15 +15,15 @@ from frontend.fields import Fields
 from frontend.jobs.job import Work
 from frontend.native.fields import TABLE as NATIVE
 from frontend.native.lm import NEEDS_LM
-from frontend.native.submission import Draw, draw_seed, work_of
-from frontend.native.usage import Asked, changed, unused
+from frontend.native.submission import Draw, asked_of, draw_seed
+from frontend.native.usage import changed, unused
 from frontend.uploads import Files
 
 from .fields import NATIVE_NAMES, TABLE
 from .messages import NO_INPUT, Wish, understand
 
 # What the native API says in another way: the pipeline's request takes it as it is here.
-_NOT_NATIVE = frozenset({"model", "stream", "instrumental", "use_format", "use_cot_metas", "lyrics"})
+_NOT_NATIVE = frozenset({"model", "stream", "n", "instrumental", "use_format", "use_cot_metas", "lyrics"})
 _LIMITS = {"prompt": 2000, "lyrics": 8000, "query": 2000}
 
 
@@ -43,9 +44,12 @@ def read_wish(fields: Fields, text: str) -> Wish:
 
 def chat_work(
     fields: Fields, wish: Wish, files: Files, catalogue: Catalogue, draw: Draw = draw_seed,
-    defaults: Defaults = OURS,
+    defaults: Defaults = OURS, unread: Iterable[str] = (),
 ) -> Work:
-    """The work that fields, message and its audio ask for. Errors: RequestError 400 naming what cannot be served."""
+    """The work that fields, message and its audio ask for; `unread` are notes on what is in none of them.
+
+    Errors: RequestError 400 naming what cannot be served.
+    """
     said = wish.prompt or wish.lyrics or wish.query
     codes, task = fields["audio_code_string"] if fields["thinking"] else (), fields["task_type"]
     # A reference alone is a timbre, not yet a song.
@@ -57,24 +61,21 @@ def chat_work(
         raise RequestError(400, f"messages: natural language {NEEDS_LM}; use <prompt> and <lyrics> tags")
     if TASKS[task].needs_source and "src_audio" not in files.uploads and not codes:
         raise RequestError(400, f"messages: {task} needs the song that it follows, as input_audio")
-    native = _native_fields(fields, wish, catalogue)
-    work = work_of(native, {}, catalogue, files, draw, defaults)
+    asked = asked_of(_native_fields(fields, wish, catalogue), {}, catalogue, files, draw, defaults)
     # The default asks for a better text where an LM is there: a song is never refused or held up for want of one. Of a
     # song that follows a source the LM writes no other words unless it is asked to.
     part = TASKS[task].lm
     improves = fields["use_format"] and (
         part is LmPart.CODES or (part is LmPart.METADATA and "use_format" in fields.sent))
     own = {
-        "instrumental": is_instrumental(fields, wish, work.song["instrumental"]),
+        "instrumental": is_instrumental(fields, wish, asked.song["instrumental"]),
         "use_format": "try" if improves else "off", "use_cot_metas": fields["use_cot_metas"],
     }
-    song = {**work.song, **own}
-    model = catalogue.find(work.song["model"])
-    assert model is not None
     sent = changed(TABLE, defaults.fill(fields), defaults)
     names = {NATIVE_NAMES.get(name, name): called for name, called in sent.items()}
-    asked = Asked(names, native, song, model, catalogue.lm is not None, files, work.uploads)
-    return replace(work, song=song, notes=tuple(unused(asked)), api="chat")
+    asked = replace(asked, names=names, song={**asked.song, **own})
+    notes = (*unused(asked), *unread)
+    return Work(asked.song, fields["audio_format"], notes, asked.uploads, api="chat")
 
 
 def is_instrumental(fields: Fields, wish: Wish, is_hinted: bool = False) -> bool:
@@ -92,8 +93,11 @@ def _native_fields(fields: Fields, wish: Wish, catalogue: Catalogue) -> Fields:
     names = {name: NATIVE_NAMES.get(name, name) for name in fields.values if name not in _NOT_NATIVE}
     values = {entry.name: entry.default for entry in NATIVE}
     values |= {native: fields[name] for name, native in names.items()}
+    values["batch_size"] = max(fields["n"], fields["batch_size"])  # one job, whatever its songs are told apart by
     model = catalogue.find(fields["model"].rsplit("/", 1)[-1]) or catalogue.find(None)
     texts: dict[str, Any] = {"caption": wish.prompt, "lyrics": wish.lyrics, "sample_query": wish.query}
     values |= texts | {"model": None if model is None else model.name, "use_random_seed": "seed" not in fields.sent}
     sent = {native: fields.sent[name] for name, native in names.items() if name in fields.sent}
+    if fields["n"] > 1:
+        sent["batch_size"] = fields.called("n")
     return Fields(values, sent | {name: "messages" for name, text in texts.items() if text}, fields.unbuilt)

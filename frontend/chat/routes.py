@@ -21,13 +21,16 @@ from frontend.watch import watch
 from .body import name_audio, read_body
 from .errors import error_body
 from .fields import read
+from .files import spliced
+from .form import read_form
 from .messages import deciding_message
 from .models import openai_list, openrouter_list, retrieved
-from .reply import Completion, completion, spliced
+from .reply import Completion, completion
 from .request import chat_work, read_wish
 from .song import Song
 from .stream import CONTENT_TYPE, HEADERS, stream
 from .tether import Tether
+from .unread import unread
 
 
 def create_app(services: Services) -> Quart:
@@ -57,18 +60,20 @@ def _chat(services: Services, tether: Tether) -> Blueprint:
             fields, message = read(body.values), deciding_message(body.values.get("messages"))
             await name_audio(message.audio, fields["task_type"], body, intake)
             wish = read_wish(fields, message.text)
+            form = read_form(body.values, fields, is_openrouter=request.path.startswith("/api/"))
             came = Files(await intake.measure(), dict.fromkeys(FIELDS, "input_audio"))
-            work = chat_work(fields, wish, came, catalogue, defaults=services.defaults)
+            work = chat_work(fields, wish, came, catalogue, defaults=services.defaults,
+                             unread=unread(body.values, fields, message))
             if needs_lm(work.song):
                 services.require_lm(work.song["lm_engine"])
             job = await tether.submit(work, intake)
-        reply, song = Completion(fields["model"]), Song(services, job)
+        reply, song = Completion(fields["model"], wish.prompt, form), Song(services, job)
         if fields["stream"]:
             response = Response(stream(reply, song), headers=HEADERS, content_type=CONTENT_TYPE)
         else:
             made = await song.made()
-            files, result = await song.files(made), made.result or {}
-            text = one_line(completion(reply, result, files, wish.prompt))
+            files = await song.files(made)
+            text = one_line(completion(reply, made, files))
             response = Response(spliced(text, files), content_type="application/json")
             response.content_length = len(text.encode()) + sum(file.grows_by() for file in files)
         response.timeout = None  # a song may take longer than the minute that answers have otherwise

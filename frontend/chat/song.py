@@ -13,7 +13,7 @@ from frontend.services import Services
 
 from .beats import with_beats
 from .errors import failure, gone, stopping, too_late
-from .reply import SongFile
+from .files import SongFile
 
 BEAT_SECONDS = 2.0
 

@@ -49,9 +49,18 @@ def work_of(
     defaults: Defaults,
 ) -> Work:
     """`submission` of fields that were read already; of `body` only files count that are no uploads."""
+    asked = asked_of(fields, body, catalogue, files, draw, defaults)
+    return Work(asked.song, fields["audio_format"], tuple(unused(asked)), asked.uploads)
+
+
+def asked_of(
+    fields: Fields, body: Mapping[str, object], catalogue: Catalogue, files: Files, draw: Draw,
+    defaults: Defaults,
+) -> Asked:
+    """The song of `work_of` beside the fields that it was made of. Errors as `submission`."""
     fields = defaults.fill(fields)
     if (analysis := asked_for(fields, catalogue.lm)) is not None:
-        return _analysis_work(analysis, fields, body, catalogue, files, draw, defaults)
+        return _analysis(analysis, fields, body, catalogue, files, draw, defaults)
     model = _model(fields, catalogue)
     _refuse_task(fields, model, catalogue)
     _check_ranges(fields, model)
@@ -61,16 +70,15 @@ def work_of(
     if not (has_text or lm_work.writes_the_song or material.follows_something):
         raise RequestError(400, "caption: give a caption, lyrics, sample_query or sample_mode; all are empty")
     song = song_request(fields, model, material, lm_work, draw) | options(fields, defaults)
-    asked = Asked(
-        changed(TABLE, fields, defaults), fields, song, model, catalogue.lm is not None, files, material.uploads)
-    return Work(song, fields["audio_format"], tuple(unused(asked)), material.uploads)
+    names = changed(TABLE, fields, defaults)
+    return Asked(names, fields, song, model, catalogue.lm is not None, files, material.uploads)
 
 
-def _analysis_work(
+def _analysis(
     analysis: Analysis, fields: Fields, body: Mapping[str, object], catalogue: Catalogue, files: Files, draw: Draw,
     defaults: Defaults,
-) -> Work:
-    """The work of an analysis: the request of a song that has only what the analysis uses, of another kind."""
+) -> Asked:
+    """An analysis: the request of a song that has only what the analysis uses, of another kind."""
     used = narrowed(fields, analysis)
     model, called = _model(used, catalogue), fields.called(analysis.field)
     material = choose_source(called if analysis.needs_source else None, body, files.uploads)
@@ -79,10 +87,9 @@ def _analysis_work(
         raise RequestError(400, f"caption: give a caption or lyrics for {called}; both are empty")
     song = song_request(used, model, material, lm_work, draw) | options(used, OURS) | {
         "kind": analysis.kind, "return": ["codes"] if analysis.needs_source else [], **analysis.request}
-    asked = Asked(
+    return Asked(
         changed(TABLE, fields, defaults), replace(fields, values=used.values), song, model, catalogue.lm is not None,
         files, material.uploads)
-    return Work(song, used["audio_format"], tuple(unused(asked)), material.uploads)
 
 
 def song_request(

@@ -180,7 +180,8 @@ USES: Mapping[str, Needs] = {
     **dict.fromkeys((
         "caption", "audio_format", "model", "bpm", "key_scale", "time_signature", "use_random_seed", "batch_size",
         "infer_method", "velocity_norm_threshold", "velocity_ema_factor", "dcw_enabled", "latent_shift",
-        "latent_rescale", "task_type", "instruction", "chunk_mask_mode", "reference_audio", "stream", "instrumental",
+        "latent_rescale", "task_type", "instruction", "chunk_mask_mode", "reference_audio", "stream", "n",
+        "instrumental",
     ), ALWAYS),
     "use_tiled_decode": _TILES,
     **dict.fromkeys(("constrained_decoding_debug", "is_format_caption"), _NOTHING),

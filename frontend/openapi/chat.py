@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from frontend.chat.fields import TABLE
+from frontend.chat.fields import AUDIO, TABLE
+from frontend.chat.form import OPTIONS
 
 from . import answers
 from .operation import EVENTS, GUARDED, JSON, MODEL_ID, WITH_BODY, Operation, an_object, document
@@ -25,17 +26,22 @@ _AUDIO = an_object({
     "type": {"const": "audio_url"},
     "audio_url": an_object({"url": {**_TEXT, "description": "data:audio/mpeg;base64,..."}}),
 })
+_OPENAI_AUDIO = an_object({
+    "id": _TEXT, "data": {**_TEXT, "description": "base64"}, "expires_at": {"type": "integer"},
+    "transcript": {**_TEXT, "description": "the lyrics"},
+}, text="with `audio.format`: OpenAI's own object")
 _COMPLETION = an_object({
     "id": _TEXT, "object": {"const": "chat.completion"}, "created": {"type": "integer"}, "model": _TEXT,
     "choices": answers.a_list(an_object({
         "index": {"type": "integer"}, "finish_reason": _TEXT,
         "message": an_object({
-            "role": _TEXT, "content": _TEXT, "audio": answers.a_list(_AUDIO),
+            "role": _TEXT, "content": _TEXT, "audio": {"anyOf": [answers.a_list(_AUDIO), _OPENAI_AUDIO]},
             "audio_codes": {"anyOf": [_TEXT, answers.a_list(_TEXT)]},
         }, required=("role", "content", "audio")),
     })),
     "usage": an_object(dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), answers.COUNT)),
-})
+    "notes": {**answers.a_list(_TEXT), "description": "what was not used, one line each"},
+}, required=("id", "object", "created", "model", "choices", "usage"))
 _MODEL = an_object({
     "id": _TEXT, "name": _TEXT, "created": {"type": "integer"}, "description": _TEXT,
     "input_modalities": answers.a_list(_TEXT), "output_modalities": answers.a_list(_TEXT),
@@ -78,7 +84,10 @@ def describe() -> Json:
 def _request() -> Json:
     flat = json_properties(TABLE)
     config = an_object(json_properties(entry for entry in TABLE if entry.nested), required=(), text="the same fields")
+    audio = an_object(json_properties(AUDIO), required=(), text="OpenAI's: with a format the answer is as OpenAI's own")
+    options = an_object(json_properties(OPTIONS), required=(), text="of a stream")
+    objects = {"audio_config": config, "audio": audio, "stream_options": options}
     return an_object(
         {"messages": {"type": "array", "items": _MESSAGE, "minItems": 1}, **flat,
-         "audio_config": {"anyOf": [config, {"enum": [None, ""]}]}},
+         **{name: {"anyOf": [schema, {"enum": [None, ""]}]} for name, schema in objects.items()}},
         required=("messages",))
