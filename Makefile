@@ -10,6 +10,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -q --disable-pip-version-check
 PERF := build/tools/perf_analyzer/perf_analyzer
 NODE_SDK := build/tools/openai-node/node_modules/openai/package.json
+AI_SDK := build/tools/ai-sdk/node_modules/ai/package.json
+OPENROUTER_SDK := build/tools/openrouter/node_modules/@openrouter/sdk/package.json
+LITELLM := build/tools/litellm/litellm/__init__.py
 LOCK := $(shell cksum < requirements.lock | cut -d' ' -f1)
 # The packages of this folder are installed as links to it: the processes that Triton starts know no PYTHONPATH.
 LINKED := contract lm_guidance
@@ -86,7 +89,7 @@ song: $(READY) ## make song PROMPT="soft piano" [LYRICS= DURATION=30 FORMAT=mp3 
 export: $(READY) ## checkpoint to Triton repository, without starting anything
 	@$(PY) -m embedded export
 
-tools: $(PERF) $(NODE_SDK) ## NVIDIA's perf_analyzer and OpenAI's SDK for Node, in build/tools
+tools: $(PERF) $(NODE_SDK) $(AI_SDK) $(OPENROUTER_SDK) $(LITELLM) ## NVIDIA's perf_analyzer and clients of the chat API, in build/tools
 
 # The last client wheel that carries the binary; the two libraries it misses are the server's own.
 $(PERF): | $(READY)
@@ -96,15 +99,29 @@ $(PERF): | $(READY)
 	  && ln -sf "$$libraries"/libb64-*.so.0d libb64.so.0d && ln -sf "$$libraries"/libcudart-*.so.12.* libcudart.so.12 \
 	  && ln -sf ../tritonclient/bin/perf_analyzer $(@F)
 
-# The last SDK for Node 20. The tests that need it say so when it is not there.
-$(NODE_SDK):
-	@npm install --silent --no-audit --no-fund --prefix build/tools/openai-node openai@6.49.0 \
-	  || echo 'tools: npm could not install the OpenAI SDK for Node' >&2
+# The last SDKs for Node 20. The tests that need them say so when they are not there.
+NPM := npm install --silent --no-audit --no-fund --prefix
 
-test: $(READY) $(PERF) $(NODE_SDK) ## all tests but the long counts; may run beside a running stack
+$(NODE_SDK):
+	@$(NPM) build/tools/openai-node openai@6.49.0 || echo 'tools: npm could not install the OpenAI SDK for Node' >&2
+
+$(AI_SDK):
+	@$(NPM) build/tools/ai-sdk ai@6.0.326 @ai-sdk/openai@3.0.141 zod@4.6.7 \
+	  || echo "tools: npm could not install Vercel's AI SDK" >&2
+
+$(OPENROUTER_SDK):
+	@$(NPM) build/tools/openrouter @openrouter/sdk@1.3.19 zod@4.6.7 \
+	  || echo "tools: npm could not install OpenRouter's SDK" >&2
+
+# Of what it needs the environment has the rest.
+$(LITELLM): | $(READY)
+	@$(PIP) --no-deps --upgrade --target build/tools/litellm litellm==1.110.2 fastuuid==0.14.0 \
+	  || echo 'tools: pip could not install LiteLLM' >&2
+
+test: $(READY) $(PERF) $(NODE_SDK) $(AI_SDK) $(OPENROUTER_SDK) ## all tests but the long counts; may run beside a running stack
 	@$(PY) -m pytest -m "not slow"
 
-test-slow: $(READY) $(PERF) $(NODE_SDK) ## the long counts
+test-slow: $(READY) $(PERF) $(NODE_SDK) $(AI_SDK) $(OPENROUTER_SDK) $(LITELLM) ## the long counts
 	@$(PY) -m pytest -m slow
 
 lint: $(READY) ## ruff and mypy
