@@ -26,7 +26,8 @@ from bench.scrape import scrape, total
 from embedded import stack_file
 from embedded.borrowed_stack import borrow
 from embedded.stack_file import StackFile
-from frontend.audio.encode import Tags, encode, gain
+from frontend.audio.encode import encode, gain
+from frontend.audio.writers import Tags
 from frontend.settings import resolve
 from frontend.songs.client import SongClient
 from frontend.songs.events import Audio

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from embedded.borrowed_stack import borrow, is_up
 from embedded.refusal import Refusal
 from embedded.song_request import body, format_of, free_name
+from frontend.audio.formats import DEFAULT_FORMAT
 from frontend.settings import read_dotenv, resolve
 
 POLL = 0.25
@@ -23,7 +24,7 @@ Job = dict[str, Any]
 
 def make(arguments: argparse.Namespace) -> int:
     """Makes the song and writes its file; Refusal with the service's own words if it fails."""
-    audio_format = arguments.format or format_of(arguments.out) or "mp3"
+    audio_format = arguments.format or format_of(arguments.out) or DEFAULT_FORMAT
     out = arguments.out or free_name(Path("songs"), arguments.prompt, audio_format)
     fields = body(arguments, audio_format)
     settings = resolve({}, os.environ, read_dotenv(Path(".env")))

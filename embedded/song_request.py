@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-FORMATS = ("mp3", "wav", "flac")
+from frontend.audio.formats import DEFAULT_FORMAT, SONG_FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, help="what the song should sound like")
     parser.add_argument("--lyrics", default="", help="lyrics, or [Instrumental]")
     parser.add_argument("--duration", type=float, default=30.0, help="seconds, 10 to 600 (30)")
-    parser.add_argument("--format", choices=FORMATS, help="file format (that of --out's name, else mp3)")
+    parser.add_argument(
+        "--format", choices=SONG_FORMATS, help=f"file format (that of --out's name, else {DEFAULT_FORMAT})")
     parser.add_argument("--out", type=Path, help="file to write (songs/<prompt>.<format>)")
     parser.add_argument("--seed", type=int, help="the same seed gives the same song (random)")
     parser.add_argument("--model", dest="song_model", help="one of the served models (the default one)")
@@ -38,11 +39,12 @@ def body(arguments: argparse.Namespace, audio_format: str) -> dict[str, Any]:
 def format_of(out: Path | None) -> str | None:
     """The audio format that a file name asks for, if it is one we write."""
     suffix = out.suffix.lower().removeprefix(".") if out else ""
-    return suffix if suffix in FORMATS else None
+    return suffix if suffix in SONG_FORMATS else None
 
 
 def free_name(folder: Path, prompt: str, audio_format: str) -> Path:
     """songs/<the prompt's first words>[-2, -3, ...].<format>: no earlier song is overwritten."""
     stem = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:40].strip("-") or "song"
-    names = (folder / f"{stem}{'' if n == 1 else f'-{n}'}.{audio_format}" for n in range(1, 10_000))
+    suffix = SONG_FORMATS[audio_format].suffix
+    names = (folder / f"{stem}{'' if n == 1 else f'-{n}'}.{suffix}" for n in range(1, 10_000))
     return next(path for path in names if not path.exists())

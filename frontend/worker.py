@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from .audio.decode import Floats, UnreadableAudio
-from .audio.encode import Tags, gain, limit, write_file
+from .audio.encode import gain, limit, write_file
+from .audio.formats import SONG_FORMATS
 from .audio.keep import delete
 from .audio.spool import Spool, discard
+from .audio.writers import Tags
 from .catalogue import Catalogue
 from .jobs.job import AudioFile, Claim, Progress, Upload, is_tried_again
 from .jobs.store import JobStore, LeaseLost, StoreFailed
@@ -233,7 +235,7 @@ class Workers:
         if not spool.frames(item):
             raise SongError(500, f"the song pipeline sent no audio for item {item}")
         audio_format = claim.job.work.audio_format
-        name = f"{uuid.uuid4().hex}.{audio_format}"
+        name = f"{uuid.uuid4().hex}.{SONG_FORMATS[audio_format].suffix}"
         tags = _tags(claim, done, item, self._catalogue)
         factor = (limit if done.keeps_level else gain)(done.peaks[item])
         await write_file(spool.file(item), self._folders.audio / name, audio_format, factor, tags)

@@ -175,7 +175,7 @@ REFUSED = [
     ({"duration": 601}, "duration: must be between 10 and 600"),
     ({"audioDuration": 601}, "audioDuration: must be between 10 and 600"),
     ({"audio_config": {"duration": 9}}, "audio_config.duration: must be between 10 and 600"),
-    ({"audio_config": {"format": "ogg"}}, "audio_config.format: must be one of mp3, wav, flac"),
+    ({"audio_config": {"format": "ogg"}}, "audio_config.format: must be one of mp3, wav, flac, opus, aac, wav32"),
     ({"audio_config": "x"}, "audio_config: must be an object"),
     ({"bpm": 120.5}, "bpm: must be a whole number"), ({"bpm": 29}, "bpm: must be between 30 and 300"),
     ({"bpm": [1]}, "bpm: must be a whole number"), ({"lyrics": {}}, "lyrics: must be text"),

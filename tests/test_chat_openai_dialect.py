@@ -9,7 +9,7 @@ import time
 import pytest
 import soundfile
 
-from frontend.audio.encode import CONTENT_TYPES
+from frontend.audio.formats import SONG_FORMATS
 from frontend.chat.fields import read
 from frontend.chat.files import SongFile
 from frontend.chat.form import read_form
@@ -21,7 +21,7 @@ from tests.serving import served
 from tests.test_chat_stream import PATH, body, chunks
 
 WAV = {"audio": {"format": "wav"}}
-FORMATS = ", ".join(CONTENT_TYPES)
+FORMATS = ", ".join(SONG_FORMATS)
 
 
 @pytest.fixture(scope="module")

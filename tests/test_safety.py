@@ -199,7 +199,7 @@ FORMATS = ["../../etc/passwd", "mp3/../../x", "wav\x00.mp3", "/etc/cron.d/x", "m
 @pytest.mark.parametrize("text", FORMATS)
 def test_tricks_with_the_format(api, frontend, text):
     assert refused(api.post(GENERATE, json={"caption": "x", "audio_format": text})) == (
-        "audio_format: must be one of mp3, wav, flac")
+        "audio_format: must be one of mp3, wav, flac, opus, aac, wav32")
 
 
 @pytest.mark.parametrize("path", [

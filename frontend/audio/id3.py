@@ -1,4 +1,4 @@
-"""ID3v2.4 tags in UTF-8; libsndfile writes its strings into mp3 files as if they were Latin-1."""
+"""ID3v2.4 tags in UTF-8, for streams that have no place for tags of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _UTF8 = b"\x03"
 
 
 def id3(title: str, artist: str, comment: str, software: str) -> bytes:
-    """The tag that an mp3 file begins with (id3.org, ID3v2.4.0 sections 3.1, 4.2, 4.10)."""
+    """The tag that an mp3 or ADTS file begins with (id3.org, ID3v2.4.0 sections 3.1, 4.2, 4.10)."""
     frames = b"".join((
         _frame(b"TIT2", _UTF8 + title.encode()),
         _frame(b"TPE1", _UTF8 + artist.encode()),

@@ -13,7 +13,7 @@ from werkzeug.http import parse_range_header
 
 from frontend.errors import RequestError
 
-from .encode import CONTENT_TYPES
+from .formats import SONG_FORMATS
 
 _BUFFER = 1 << 18
 
@@ -41,7 +41,7 @@ async def serve_file(request: Request, file: Path, audio_format: str) -> Respons
         if begin < 0:  # counted from the end
             body.begin = max(body.size + begin, 0)
         headers["Content-Range"] = f"bytes {body.begin}-{body.end - 1}/{body.size}"
-    response = Response(body, status, headers, content_type=CONTENT_TYPES[audio_format])
+    response = Response(body, status, headers, content_type=SONG_FORMATS[audio_format].content_type)
     response.timeout = None  # a slow reader may take longer than the minute that answers have otherwise
     response.content_length = body.end - body.begin
     return response

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from frontend import coerce
+from frontend.audio.formats import DEFAULT_FORMAT
 from frontend.coerce import Reader
 from frontend.errors import RequestError
 from frontend.fields import Field, Fields, Level, read_fields, spellings
@@ -53,7 +54,7 @@ TABLE: tuple[Field, ...] = (
     _field("use_cot_metas", coerce.flag, True, "the 5 Hz LM fills in missing metadata"),
     _field("use_format", coerce.flag, True, "the 5 Hz LM improves caption and lyrics"),
     _field("batch_size", _BY_NAME["batch_size"].read, 1, "songs in one choice; above 1 without `n`"),
-    _field("audio_format audioFormat format", _BY_NAME["audio_format"].read, "mp3",
+    _field("audio_format audioFormat format", _BY_NAME["audio_format"].read, DEFAULT_FORMAT,
            "format of the files; `format` in `audio_config` alone"),
     *(replace(_BY_NAME[name], nested=True) for name in SHARED),
 )

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from frontend.audio.encode import CONTENT_TYPES
+from frontend.audio.formats import SONG_FORMATS
 
 _BLOCK = 3 << 18  # bytes of a file; as base64 a block ends without padding
 
@@ -32,7 +32,7 @@ class SongFile:
         return (self.size + 2) // 3 * 4 - len(self.mark)
 
     def _head(self) -> str:
-        return f"data:{CONTENT_TYPES[self.audio_format]};base64,"
+        return f"data:{SONG_FORMATS[self.audio_format].content_type};base64,"
 
 
 async def spliced(text: str, files: Sequence[SongFile]) -> AsyncIterator[bytes]:

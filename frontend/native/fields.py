@@ -10,6 +10,7 @@ from typing import Any
 
 from contract.tasks import TASKS
 from frontend import coerce
+from frontend.audio.formats import DEFAULT_FORMAT, SONG_FORMATS
 from frontend.coerce import Reader
 from frontend.fields import Field, Fields, Level, object_in, spellings
 from frontend.unbuilt import read_built
@@ -31,7 +32,7 @@ TABLE: tuple[Field, ...] = (
     _field("thinking", coerce.flag, False, "follow audio codes: those of the 5 Hz LM, or given ones"),
     _nested("vocal_language vocalLanguage", coerce.language, "en",
             "language of the lyrics; one that is not sent is the 5 Hz LM's to choose"),
-    _field("audio_format", coerce.choice("mp3", "wav", "flac"), "mp3", "format of the files"),
+    _field("audio_format", coerce.choice(*SONG_FORMATS), DEFAULT_FORMAT, "format of the files"),
     _nested("sample_mode", coerce.flag, False, "the 5 Hz LM invents everything"),
     _nested("sample_query sampleQuery description desc", coerce.text(2000, trim=True), "",
             "the song in plain words; the 5 Hz LM makes caption, lyrics and metadata of it"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from frontend.audio.decode import FORMATS
-from frontend.audio.encode import CONTENT_TYPES
+from frontend.audio.formats import SONG_FORMATS
 from frontend.fields import Field
 from frontend.metrics import CONTENT_TYPE
 from frontend.native.fields import TABLE
@@ -37,6 +37,7 @@ _ID = parameter("job_id", "path", "the job", _TEXT, required=True)
 _ONCE = parameter(
     "Idempotency-Key", "header", "sent again with the same request it gives the same job",
     {"type": "string", "minLength": 1, "maxLength": 255})
+_AUDIO_TYPES = dict.fromkeys(form.content_type for form in SONG_FORMATS.values())
 _FILES: dict[str, Json] = {
     name: {"type": "string", "format": "binary", "description": f"{FORMATS}, at most 600 seconds"} for name in FIELDS}
 
@@ -69,7 +70,7 @@ def operations() -> tuple[Operation, ...]:
         Operation("GET", "/v1/models/<model_id>", "one of them, by its name or an alias", {JSON: answers.MODEL},
                   (*GUARDED, 404, 503), parameters=(MODEL_ID,)),
         Operation("GET", "/v1/audio", "a finished file, with Range and HEAD",
-                  {kind: {"type": "string", "format": "binary"} for kind in CONTENT_TYPES.values()},
+                  {kind: {"type": "string", "format": "binary"} for kind in _AUDIO_TYPES},
                   (*GUARDED, 400, 404, 416), statuses=(200, 206, 304), parameters=(
                       parameter("path", "query", "as the job's result has it", _TEXT, required=True),
                       parameter("Range", "header", "one range of bytes", _TEXT))),
