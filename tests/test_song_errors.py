@@ -11,7 +11,7 @@ from tests.pipeline_client import sing
     [
         ({"duration": 5}, "[400] duration: must be between 10 and 600"),
         ({"model": "gpt"}, "[400] model: must be one of acestep-tiny-turbo, acestep-tiny-base"),
-        ({"steps": 21}, "[400] steps: must be between 1 and 20 on acestep-tiny-turbo"),
+        ({"steps": 201}, "[400] steps: must be between 1 and 200"),
         ({"task": "lego"}, "[400] task: lego needs one of the models acestep-tiny-base"),
         ({"task": "cover"}, "[400] src_audio: is needed by cover, or codes"),
         ({"task": "repaint"}, "[400] src_audio: is needed by repaint"),

@@ -112,6 +112,9 @@ def plan_song(request: SongRequest, served: Served, tokenizer: PromptTokenizer, 
     prompt = _prompt(task, request, metadata, dit, tokenizer)
     lyrics = tokenizer.encode(lyric_prompt(metadata), dit.max_lyric_tokens)
     start, course = _course(request, dit, task)
+    # Callers need not know which model they get, and most ask a turbo model for a base model's steps.
+    if request.timesteps is None and request.steps is not None and request.steps > dit.max_steps:
+        notes.append(f"of {request.steps} steps {dit.max_steps} were made, the most on {dit.name}")
     if request.sampler_mode == "heun" and not course.is_heun:
         notes.append("sampler_mode heun was not used: sde takes Euler's steps")
     later = None
@@ -237,9 +240,7 @@ def _keeping(request: SongRequest, task: str) -> Keeping | None:
 def _schedule(request: SongRequest, dit: Dit) -> tuple[float, ...]:
     if request.timesteps is not None:
         return custom_schedule(request.timesteps, dit.is_turbo)
-    steps = request.steps or dit.default_steps
-    if steps > dit.max_steps:
-        raise invalid("steps", f"must be between 1 and {dit.max_steps} on {dit.name}")
+    steps = min(request.steps or dit.default_steps, dit.max_steps)
     return turbo_schedule(steps, request.shift) if dit.is_turbo else shifted(steps, request.shift)
 
 
