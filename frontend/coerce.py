@@ -1,7 +1,8 @@
 """Readers: what a client sent for one field becomes a typed value, or a ValueError that states the allowed range.
 
 JSON may carry numbers as text and forms carry nothing else, so every reader takes both. null and blank text never
-reach a reader: they mean the field's default. Every reader has a JSON Schema of what it takes.
+reach a reader: they mean the field's default, and so does a value for which a reader answers UNSET. Every reader has a
+JSON Schema of what it takes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from frontend import musicality
@@ -21,9 +22,12 @@ Reader = Callable[[object], Any]
 Schema = Mapping[str, Any]
 LAST_CODE = 63_999
 MAX_CODES = 3_000  # five for each second
+_LARGEST_SEED = 2**63 - 1
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 _CODE = re.compile(r"<\|audio_code_([0-9]+)\|>")
 _CODE_TEXT = 100_000
 _SCHEMAS: WeakKeyDictionary[Reader, Schema] = WeakKeyDictionary()
+UNSET: Final = object()
 TRUE_WORDS = frozenset({"1", "true", "yes", "y", "on"})
 
 
@@ -53,13 +57,13 @@ def flag(value: object) -> bool:
 
 
 def text(limit: int, *, trim: bool = False) -> Reader:
-    """Text of at most `limit` characters; a number becomes its text."""
+    """Text of at most `limit` characters, its lines ended by LF alone; a number becomes its text."""
 
     @takes(type="string", maxLength=limit)
     def read(value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise ValueError("must be text")
-        result = str(value)
+        result = unix_lines(str(value))
         if len(result) > limit:
             raise ValueError(f"must have at most {limit} characters")
         try:
@@ -69,6 +73,11 @@ def text(limit: int, *, trim: bool = False) -> Reader:
         return result.strip() if trim else result
 
     return read
+
+
+def unix_lines(value: str) -> str:
+    """The text with LF in place of CRLF and lone CR, which browsers' forms and Windows send."""
+    return value.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def number(low: float, high: float) -> Reader:
@@ -160,28 +169,15 @@ def wavelet(value: object) -> str:
     return "haar" if name == "db1" else name
 
 
-@takes(description="10 to 600; 0 and less: the server chooses", anyOf=[
-    {"type": "number", "minimum": 10, "maximum": 600}, {"type": "number", "maximum": 0},
-])
-def duration(value: object) -> float | None:
-    """Seconds between 10 and 600; zero and negative mean that the server chooses."""
-    seconds = _float(value)
-    if seconds <= 0:
-        return None
-    if not 10 <= seconds <= 600:
-        raise ValueError("must be between 10 and 600")
-    return seconds
-
-
 @takes(anyOf=[
-    {"type": "integer", "minimum": -1, "maximum": 2**32 - 1}, {"type": "string", "pattern": r"^-?[0-9]+(,-?[0-9]+)*$"},
-    {"type": "array", "items": {"type": "integer", "minimum": -1, "maximum": 2**32 - 1}},
+    {"type": "integer", "minimum": -1, "maximum": _LARGEST_SEED}, {"type": "string"},
+    {"type": "array", "items": {"type": "integer", "minimum": -1, "maximum": _LARGEST_SEED}},
 ])
 def seeds(value: object) -> tuple[int, ...]:
-    """One seed, a comma list or a JSON list; -1 is a random one."""
+    """One seed, a comma list or a JSON list; -1 is a random one. Those above 2^32-1 are still to be folded."""
     result = tuple(_whole(part) for part in _split(value))
-    if not result or any(not -1 <= seed < 2**32 for seed in result):
-        raise ValueError(f"must be between 0 and {2**32 - 1}, or -1 for a random seed")
+    if not result or any(not -1 <= seed <= _LARGEST_SEED for seed in result):
+        raise ValueError(f"must be between 0 and {_LARGEST_SEED}, or -1 for a random seed")
     return result
 
 
@@ -217,21 +213,6 @@ def tracks(value: object) -> tuple[str, ...]:
     """Names of tracks: a comma list or a JSON list, in any case, with blanks or underscores."""
     names = (text(400, trim=True)(part) for part in _split(value))
     return tuple(dict.fromkeys(musicality.track(name) for name in names if name))
-
-
-@takes(type="string", maxLength=64, pattern=r"^[A-Ga-g][#b♯♭]? ?(major|maj|minor|min|m)?$")
-def key_scale(value: object) -> str:
-    return musicality.key_scale(text(64)(value))
-
-
-@takes(type="string", enum=["2", "3", "4", "6", "2/4", "3/4", "4/4", "6/8"])
-def time_signature(value: object) -> str:
-    return musicality.time_signature(text(64)(value))
-
-
-@takes(type="string", enum=list(musicality.LANGUAGES))
-def language(value: object) -> str:
-    return musicality.language(text(64)(value))
 
 
 def _listed(value: object) -> list[object]:
@@ -271,8 +252,8 @@ def _float(value: object) -> float:
 
 
 def _whole(value: object) -> int:
-    if isinstance(value, int):
-        return int(value)
+    if isinstance(value, int) or (isinstance(value, str) and _WHOLE.fullmatch(value.strip())):
+        return int(value)  # exactly, which a float of its digits is not
     try:
         result = _float(value)
     except ValueError:

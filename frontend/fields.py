@@ -1,17 +1,17 @@
 """Fields of a request: their names, their readers, and the look-up that all bodies share.
 
 Names are tried in order and the first one that is not null wins; an outer level of the body beats an inner one, field
-by field. Unknown names are ignored; null and blank text mean the default.
+by field. null and blank text mean the default, and so does what a reader calls UNSET.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .coerce import Reader
+from .coerce import UNSET, Reader
 from .errors import RequestError
 
 
@@ -43,12 +43,13 @@ class Field:
 class Fields:
     """A read request: `values` by canonical name; `sent` maps the fields that the client set to the name it used.
 
-    `unbuilt` are the names of fields that it set and that are not built.
+    `unbuilt` are the names of fields that it set and that are not built, `notes` lines about what no field reads.
     """
 
     values: Mapping[str, Any]
     sent: Mapping[str, str] = field(default_factory=dict)
     unbuilt: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -60,10 +61,18 @@ class Fields:
 
 @dataclass(frozen=True)
 class Level:
-    """A part of a body that holds fields; `path` goes before their names in errors."""
+    """A part of a body that holds fields; `path` goes before their names in errors.
+
+    `container` is what goes before them where another part may hold the same name; without it that is `path`.
+    """
 
     values: Mapping[str, object]
     path: str = ""
+    container: str = ""
+
+    def label(self, name: str) -> str:
+        """A name, told from the same one in other levels."""
+        return (self.container or self.path) + name
 
 
 def camel(name: str) -> str:
@@ -83,14 +92,27 @@ def first_of(names: Sequence[str], values: Mapping[str, object]) -> tuple[str, o
     return next(((name, values[name]) for name in names if values.get(name) is not None), (names[0], None))
 
 
-def object_in(value: object) -> Mapping[str, object]:
-    """An object, or the one that is the JSON text `value`; anything else is ignored, as in the reference."""
+def object_in(value: object) -> Mapping[str, object] | None:
+    """An object, or the one that is the JSON text `value`; None for anything else."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            return {}
-    return value if isinstance(value, dict) else {}
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def is_blank(value: object) -> bool:
+    """Whether a value says nothing: null, blank text, an empty list."""
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def places(entry: Field, levels: Sequence[Level]) -> Iterator[tuple[Level, str, object]]:
+    """Every place where a field stands, with its name and value there; the first one counts. null is no value."""
+    for level in levels if entry.nested else levels[:1]:
+        for name in entry.names:
+            if level.values.get(name) is not None:
+                yield level, name, level.values[name]
 
 
 def read_fields(table: Iterable[Field], levels: Sequence[Level]) -> Fields:
@@ -98,21 +120,15 @@ def read_fields(table: Iterable[Field], levels: Sequence[Level]) -> Fields:
     values: dict[str, Any] = {}
     sent: dict[str, str] = {}
     for entry in table:
-        name, value = _look_up(entry, levels)
         values[entry.name] = entry.default
-        if value is None or (isinstance(value, str) and not value.strip()) or value == []:
+        found = next(places(entry, levels), None)
+        if found is None or is_blank(found[2]):
             continue
-        sent[entry.name] = name
+        name = found[0].path + found[1]
         try:
-            values[entry.name] = entry.read(value)
+            value = entry.read(found[2])
         except ValueError as error:
             raise RequestError(400, f"{name}: {error}") from None
+        if value is not UNSET:
+            values[entry.name], sent[entry.name] = value, name
     return Fields(values, sent)
-
-
-def _look_up(entry: Field, levels: Sequence[Level]) -> tuple[str, object]:
-    for level in levels if entry.nested else levels[:1]:
-        name, value = first_of(entry.names, level.values)
-        if value is not None:
-            return level.path + name, value
-    return entry.name, None

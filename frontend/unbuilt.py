@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from . import coerce
 from .coerce import Reader
 from .fields import Field, Fields, Level, read_fields, spellings
+from .unread import unread
 
 _number = coerce.number(float("-inf"), float("inf"))
 
@@ -62,10 +63,15 @@ TABLE: tuple[Field, ...] = (
 NAMES = frozenset(name for entry in TABLE for name in entry.names)
 
 
-def read_built(table: Iterable[Field], levels: Sequence[Level], refused: Iterable[Field] = TABLE) -> Fields:
+def read_built(
+    table: Sequence[Field], levels: Sequence[Level], outside: Collection[str] | None = None,
+    refused: Sequence[Field] = TABLE,
+) -> Fields:
     """The fields of `table`, with the names of the `refused` ones that are neutral and so change nothing.
 
+    With `outside`, the names of the first level that others read, also with lines about all that nobody reads.
     Errors: RequestError 400 naming the first refused field that would change the song, or as `read_fields`.
     """
     unbuilt = tuple(read_fields(refused, levels).sent.values())
-    return replace(read_fields(table, levels), unbuilt=unbuilt)
+    notes = () if outside is None else tuple(unread(table, levels, outside, NAMES))
+    return replace(read_fields(table, levels), unbuilt=unbuilt, notes=notes)

@@ -66,12 +66,14 @@ CODES = "<|audio_code_7|><|audio_code_63999|>"
 COVER = {"task_type": "cover", "thinking": True, "audio_code_string": CODES}
 REPAINT = {"task_type": "repaint", "src_audio_path": "song.wav"}
 FIELDS = {
-    "caption": Walk("caption", [("c", "c"), ("a" * 2000, "a" * 2000), ("é🎵\n", "é🎵\n"), (5, "5")],
+    "caption": Walk("caption", [("c", "c"), ("a" * 2000, "a" * 2000), ("é🎵\r\n", "é🎵\n"), (5, "5")],
                     [("a" * 2001, "must have at most 2000"), (["a"], "must be text")], {"lyrics": "la"}),
     "lyrics": Walk("lyrics", [("[Verse]\nla", "[Verse]\nla"), ("l" * 8000, "l" * 8000)],
                    [("l" * 8001, "must have at most 8000"), ({"a": 1}, "must be text")]),
+    "instrumental": flag("instrumental"),
     "thinking": flag("thinking", refused=LM),
-    "vocal_language": Walk("vocal_language", [(code, code) for code in LANGUAGES[::10]] + [("ZH", "zh")],
+    "vocal_language": Walk("vocal_language", [(code, code) for code in LANGUAGES[::10]] + [
+        ("ZH", "zh"), ("pt_BR", "pt"), ("Japanese", "ja"), ("Auto", None), ("N/A", None)],
                            [("klingon", "must be one of"), (5, "must be one of")]),
     "audio_format": Walk(NOWHERE, [("wav", "wav"), ("FLAC", "flac"), (" mp3 ", "mp3"), ("opus", "opus"),
                                    ("AAC", "aac"), ("wav32", "wav32")],
@@ -81,22 +83,23 @@ FIELDS = {
     "use_format": flag("use_format", no="off", refused=LM),
     "model": Walk("model", [("tiny-base", "tiny-base"), (" tiny-turbo ", "tiny-turbo"),
                             ("acestep-v15-turbo", "tiny-turbo")], [("gpt", "must be one of tiny-turbo, tiny-base")]),
-    "bpm": numbers("bpm", [30, 300, (120.0, 120), ("90.0", 90)], [29, 301, 90.5], "must be"),
-    "key_scale": Walk("key_scale", [("am", "A minor"), ("C Major", "C major"), ("F#m", "F# minor"), ("B♭", "B♭ major")],
+    "bpm": numbers("bpm", [30, 300, (120.0, 120), ("120 BPM", 120), (0, None), ("N/A", None)], [29, 301, 90.5],
+                   "must be"),
+    "key_scale": Walk("key_scale", [("am", "A minor"), ("C Major", "C major"), ("B♭m", "B♭ minor"), (-1, "")],
                       [("H dur", "must be a note"), (5, "must be a note")]),
-    "time_signature": Walk("time_signature", [(4, "4"), ("6/8", "6"), ("3", "3"), (2.0, "2")],
+    "time_signature": Walk("time_signature", [(4, "4"), ("6/8", "6"), (2.0, "2"), ("null", "")],
                            [("17", "must be one of 2, 3, 4, 6"), ("5/4", "must be one of")]),
-    "audio_duration": numbers("duration", [(10, 10.0), (600, 600.0), (0, None), (-1, None), (30.5, 30.5)], [9.9, 600.1],
-                              "must be between 10 and 600"),
+    "audio_duration": numbers("duration", [(10, 10.0), (600, 600.0), (0, None), ("auto", None), ("30.5 s", 30.5)],
+                              [9.9, 600.1], "must be between 10 and 600"),
     "audio_code_string": Walk("codes", [(CODES, [[7, 63999]]), ([CODES, "<|audio_code_0|>"], [[7, 63999], [0]])], [
         ("<|audio_code_64000|>", "must have codes between 0 and 63999"), ("text", "must have 1 to 3000"),
         ([CODES] * 3, "must be one text for all 2 items")], {"task_type": "cover", "thinking": True}),
-    "inference_steps": numbers("steps", [1, 20, (12.0, 12)], [0, 201, 21], "must be between 1 and 20"),
+    "inference_steps": numbers("steps", [1, 200, (12.0, 12)], [0, 201], "must be between 1 and 200"),
     "guidance_scale": numbers("guidance_scale", [(0, 0.0), (30, 30.0), (7.5, 7.5)], [-0.1, 30.1],
                               "must be between 0 and 30"),
     "use_random_seed": Walk("seeds", [(False, [5, 6]), ("0", [5, 6])], [([1], "must be true or false")], {"seed": 5}),
-    "seed": Walk("seeds", [(0, [0, 1]), (2**32 - 1, [2**32 - 1, 0]), ("7,9", [7, 9]), ([8, 3], [8, 3])], [
-        (-2, "must be between 0"), (2**32, "must be between 0"), ("x", "must be a whole"), (1.5, "must be a whole")],
+    "seed": Walk("seeds", [(0, [0, 1]), (2**32 - 1, [2**32 - 1, 0]), ("7,9", [7, 9]), ([2**32 + 8, 3], [8, 3])], [
+        (-2, "must be between 0"), (2**63, "must be between 0"), ("x", "must be a whole"), (1.5, "must be a whole")],
         {"use_random_seed": False}),
     "batch_size": Walk("seeds", [(1, [5]), ("2", [5, 6]), (8, list(range(5, 13)))], [
         (0, "must be between 1 and 8"), (9, "must be between 1 and 8")], {"seed": 5, "use_random_seed": False}),

@@ -135,12 +135,12 @@ CANONICAL = {  # field: (value sent, key of the canonical request, value there)
 @pytest.mark.parametrize(("entry", "name"), [(e, name) for e in TABLE if e.name in CANONICAL for name in e.names])
 def test_each_name_of_a_field_reaches_the_canonical_request(entry, name):
     value, key, expected = CANONICAL[entry.name]
-    body = {"lyrics": "la", name: value} if entry.name != "lyrics" else {name: value}
-    assert work_of(body, TEN).song[key] == expected
+    rest = {"lyrics": "la"} if entry.name == "caption" else {"caption": "x"}
+    assert work_of(rest | {name: value}, TEN).song[key] == expected
     if entry.nested:
         for container in ("metas", "meta", "metadata", "user_metadata", "userMetadata"):
             for nested in ({name: value}, json.dumps({name: value})):
-                assert work_of({"caption": "x", container: nested}, TEN).song[key] == expected
+                assert work_of(rest | {container: nested}, TEN).song[key] == expected
 
 
 @pytest.mark.parametrize(("field", "value", "other", "key", "expected"), [
@@ -215,21 +215,16 @@ def test_all_other_words_are_false(value):
     assert read({"use_cot_caption": value})["use_cot_caption"] is False
 
 
-def test_unknown_names_are_ignored():
+def test_unknown_names_change_nothing():
     assert song(colour="blue", temperature="x") | {"seeds": []} == song() | {"seeds": []}
 
 
-@pytest.mark.parametrize("auto", [0, -1, "-1", "0", None, "", -0.5])
-def test_duration_zero_and_negative_mean_auto(auto):
-    assert song(audio_duration=auto)["duration"] is None
-
-
 EDGES: list[tuple[str, list[Any], list[Any], str]] = [  # name, good values, bad values, what the message says
-    ("bpm", [30, 300, "30", 120.0], [29, 301, 0, -1, 9999, True], "must be between 30 and 300"),
+    ("bpm", [30, 300, "30", 120.0], [29, 301, -2, 9999, True], "must be between 30 and 300"),
     ("audio_duration", [10, 600, "10.5"], [9.99, 600.01, 99999, 1], "must be between 10 and 600"),
     ("inference_steps", [1, 20], [0, -3, 201], "must be between 1 and 200"),
     ("guidance_scale", [0, 30], [-0.1, 30.5], "must be between 0 and 30"),
-    ("seed", [-1, 0, 2**32 - 1, "1,2", [1, 2]], [-2, 2**32, "1,-5"], f"must be between 0 and {2**32 - 1}, or -1"),
+    ("seed", [-1, 0, 2**63 - 1, "1,2", [1, 2]], [-2, 2**63, "1,-5"], f"must be between 0 and {2**63 - 1}, or -1"),
     ("batch_size", [1, 8, "8"], [0, 9, -3], "must be between 1 and 8"),
     ("shift", [1, 5], [0, 0.9, 5.1], "must be between 1 and 5"),
     ("cfg_interval_start", [0, 1], [-0.1, 1.1], "must be between 0 and 1"),
@@ -297,7 +292,6 @@ def test_huge_numbers_are_refused_not_fatal():
     ({"global_caption": "g" * 2001}, "global_caption: must have at most 2000 characters"),
     ({"task_type": "remix"}, f"task_type: must be one of {', '.join(TASKS)}"),
     ({"model": "gpt"}, "model: must be one of tiny-turbo, tiny-base"),
-    ({"inference_steps": 21}, "inference_steps: must be between 1 and 20 on tiny-turbo"),
     ({"timesteps": "0.5,0.9"}, "timesteps: must decrease"),
     ({"timesteps": "0.9,0.5,0,0"}, "timesteps: must be between 0 and 1, with 0 only at the end"),
     ({"timesteps": "1.5,0.5"}, "timesteps: must be between 0 and 1"),
@@ -452,16 +446,6 @@ def test_the_language_is_the_users_then_the_wishs_then_open(body, language):
     assert song(WITH_LM, **body)["vocal_language"] == language
 
 
-@pytest.mark.parametrize(("body", "instrumental"), [
-    ({}, False), ({"lyrics": " [Inst] "}, True), ({"lyrics": "[instrumental]"}, True), ({"lyrics": "la"}, False),
-    ({"caption": "instrumental"}, False), ({"sample_query": "an instrumental"}, True),
-    ({"desc": "a guitar solo"}, True),
-    ({"desc": "a guitar solo", "lyrics": "la la"}, False), ({"desc": "a song", "lyrics": "[inst]"}, True),
-])
-def test_instrumental_by_the_lyrics_or_by_the_wish(body, instrumental):
-    assert song(WITH_LM, **body)["instrumental"] is instrumental
-
-
 CODE = "<|audio_code_1|>"
 TEXT = "must be uploaded as a file, in multipart/form-data"
 
@@ -586,40 +570,6 @@ def test_guidance_and_sampler_go_through(model):
 @pytest.mark.parametrize("name", ["acestep-v15-turbo", "tiny-turbo", None])
 def test_aliases_become_the_real_name(name):
     assert song(model=name)["model"] == "tiny-turbo"
-
-
-@pytest.mark.parametrize(("body", "seeds"), [
-    ({"seed": 5, "use_random_seed": False}, [5, 6]),
-    ({"seed": "5", "use_random_seed": "false", "batch_size": 4}, [5, 6, 7, 8]),
-    ({"seed": 2**32 - 1, "use_random_seed": False}, [2**32 - 1, 0]),
-    ({"seed": 0, "use_random_seed": False}, [0, 1]),
-    ({"seed": "9,3", "use_random_seed": False}, [9, 3]),
-    ({"seed": "9,3,4", "use_random_seed": False}, [9, 3]),
-    ({"seed": "9,-1,4", "use_random_seed": False, "batch_size": 4}, [9, None, 4, None]),
-    ({"seed": -1, "use_random_seed": False}, [None, None]),
-    ({"seed": 5}, [None, None]),
-    ({"metas": {"useRandomSeed": False}, "seed": 1, "batch_size": 1}, [1]),
-])
-def test_seeds_are_resolved_at_submission(body, seeds):
-    drawn = iter((111, 222, 333))
-    work = work_of({"caption": "x", **body}, draw=lambda: next(drawn))
-    left = iter((111, 222, 333))
-    assert work.song["seeds"] == [next(left) if seed is None else seed for seed in seeds]
-
-
-@pytest.mark.parametrize(("sent", "key"), [
-    ("C Major", "C major"), ("c", "C major"), ("Am", "A minor"), ("F#m", "F# minor"), ("bb minor", "Bb minor"),
-    ("E♭maj", "E♭ major"), ("CM", "C major"), ("G# MINOR", "G# minor"), ("B", "B major"), (" d min ", "D minor"),
-])
-def test_key_scales(sent, key):
-    assert song(keyscale=sent)["key_scale"] == key
-
-
-@pytest.mark.parametrize(("sent", "digit"), [
-    (4, "4"), ("4/4", "4"), ("6/8", "6"), (3.0, "3"), ("2", "2"), (" 3 / 4 ", "3"),
-])
-def test_time_signatures(sent, digit):
-    assert song(timesignature=sent)["time_signature"] == digit
 
 
 @pytest.mark.parametrize(("content_type", "body"), [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from frontend import coerce
+from frontend import coerce, metadata
 from frontend.audio.formats import DEFAULT_FORMAT
 from frontend.coerce import Reader
 from frontend.errors import RequestError
@@ -49,7 +49,7 @@ TABLE: tuple[Field, ...] = (
            "of the 5 Hz LM; 0 picks the likeliest"),
     _field("top_p lm_top_p lmTopP", _BY_NAME["lm_top_p"].read, 0.9, "of the 5 Hz LM; 1 and more is off"),
     _field("top_k lm_top_k lmTopK", _BY_NAME["lm_top_k"].read, None, "of the 5 Hz LM; 0 is off"),
-    _field("duration audio_duration audioDuration", coerce.duration, None, "seconds"),
+    _field("duration audio_duration audioDuration", metadata.duration, None, "seconds"),
     _field("instrumental", coerce.flag, False, "no voice"),
     _field("use_cot_metas", coerce.flag, True, "the 5 Hz LM fills in missing metadata"),
     _field("use_format", coerce.flag, True, "the 5 Hz LM improves caption and lyrics"),
@@ -74,7 +74,7 @@ def read(body: Mapping[str, object]) -> Fields:
     # A flat `format` is the native API's other name of use_format: too ambiguous to be read as anything.
     flat = {name: value for name, value in body.items() if name != "format"}
     levels = (Level(flat), Level(object_at(body, *CONFIGS), "audio_config."))
-    return _with_openai_format(read_built(TABLE, levels, (*UNBUILT, *REFUSED)), read_openai_audio(body))
+    return _with_openai_format(read_built(TABLE, levels, refused=(*UNBUILT, *REFUSED)), read_openai_audio(body))
 
 
 def read_openai_audio(body: Mapping[str, object]) -> Fields:

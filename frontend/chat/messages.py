@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from frontend.coerce import unix_lines
 from frontend.errors import RequestError
 
 NO_INPUT = "No input provided in messages"
@@ -94,6 +95,7 @@ def understand(text: str, lyrics: str = "", *, as_query: bool = False) -> Wish:
     Tags say what is what; text that looks like lyrics is lyrics; any other text is a query, or, beside given lyrics,
     their prompt. `as_query`: text without tags is a query whatever it looks like.
     """
+    text = unix_lines(text)
     found = _tagged(text)
     if found is not None:
         prompt, tagged_lyrics = found

@@ -15,7 +15,8 @@ from frontend.fields import Fields
 from frontend.jobs.job import Work
 from frontend.native.fields import TABLE as NATIVE
 from frontend.native.lm import NEEDS_LM
-from frontend.native.submission import Draw, asked_of, draw_seed
+from frontend.native.seeds import Draw, draw_seed
+from frontend.native.submission import asked_of
 from frontend.native.usage import changed, unused
 from frontend.uploads import Files
 
@@ -100,4 +101,5 @@ def _native_fields(fields: Fields, wish: Wish, catalogue: Catalogue) -> Fields:
     sent = {native: fields.sent[name] for name, native in names.items() if name in fields.sent}
     if fields["n"] > 1:
         sent["batch_size"] = fields.called("n")
-    return Fields(values, sent | {name: "messages" for name, text in texts.items() if text}, fields.unbuilt)
+    return Fields(values, sent | {name: "messages" for name, text in texts.items() if text}, fields.unbuilt,
+                  fields.notes)

@@ -13,7 +13,8 @@ from frontend.services import Services
 
 from .body import BodyLimits, read_body
 from .paths import take_paths
-from .submission import draw_seed, work_of
+from .seeds import draw_seed
+from .submission import work_of
 
 ReadFields = Callable[[Mapping[str, object]], Fields]
 

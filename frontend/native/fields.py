@@ -5,14 +5,15 @@ The top level of the body beats the nested metadata object, field by field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from contract.tasks import TASKS
-from frontend import coerce
+from frontend import coerce, metadata
 from frontend.audio.formats import DEFAULT_FORMAT, SONG_FORMATS
 from frontend.coerce import Reader
-from frontend.fields import Field, Fields, Level, object_in, spellings
+from frontend.fields import Field, Fields, Level, is_blank, object_in, places, spellings
 from frontend.unbuilt import read_built
 
 NESTED_OBJECTS = spellings("metas meta metadata user_metadata")
@@ -27,10 +28,11 @@ def _nested(names: str, read: Reader, default: Any, text: str) -> Field:
 
 
 TABLE: tuple[Field, ...] = (
-    _field("caption prompt", coerce.text(2000), "", "what the music is like"),
-    _field("lyrics", coerce.text(8000), "", "what is sung, with section tags; `[inst]` for an instrumental"),
+    _nested("caption prompt", coerce.text(2000), "", "what the music is like"),
+    _nested("lyrics", coerce.text(8000), "", "what is sung, with section tags; `[inst]` for an instrumental"),
+    _nested("instrumental", coerce.flag, False, "no voice, whatever the lyrics"),
     _field("thinking", coerce.flag, False, "follow audio codes: those of the 5 Hz LM, or given ones"),
-    _nested("vocal_language vocalLanguage", coerce.language, "en",
+    _nested("vocal_language vocalLanguage language", metadata.language, "en",
             "language of the lyrics; one that is not sent is the 5 Hz LM's to choose"),
     _field("audio_format", coerce.choice(*SONG_FORMATS), DEFAULT_FORMAT, "format of the files"),
     _nested("sample_mode", coerce.flag, False, "the 5 Hz LM invents everything"),
@@ -38,17 +40,17 @@ TABLE: tuple[Field, ...] = (
             "the song in plain words; the 5 Hz LM makes caption, lyrics and metadata of it"),
     _nested("use_format useFormat format", coerce.flag, False, "the 5 Hz LM improves caption and lyrics"),
     _nested("model dit_model ditModel", coerce.text(200, trim=True), None, "name of a model, from `/v1/models`"),
-    _nested("bpm", coerce.whole(30, 300), None, "beats per minute"),
-    _nested("key_scale keyscale keyScale", coerce.key_scale, "", "key, such as `C major`, `Am` or `F#m`"),
-    _nested("time_signature timesignature timeSignature", coerce.time_signature, "", "beats of a bar; 6 is 6/8"),
-    _nested("audio_duration duration audioDuration target_duration targetDuration", coerce.duration, None, "seconds"),
+    _nested("bpm", metadata.bpm, None, "beats per minute"),
+    _nested("key_scale keyscale keyScale", metadata.key_scale, "", "key, such as `C major`, `Am` or `F#m`"),
+    _nested("time_signature timesignature timeSignature", metadata.time_signature, "", "beats of a bar; 6 is 6/8"),
+    _nested("audio_duration duration audioDuration target_duration targetDuration", metadata.duration, None, "seconds"),
     _nested("audio_code_string audioCodeString audio_codes", coerce.codes, (),
             "`<|audio_code_N|>` tokens, five a second; a list has one text for each item"),
-    _nested("inference_steps", coerce.whole(1, 200), None, "DiT steps; turbo models at most 20, 8 unless said"),
+    _nested("inference_steps", coerce.whole(1, 200), None, "DiT steps; turbo models make at most 20, 8 unless said"),
     _nested("guidance_scale", coerce.number(0, 30), 7.0, "strength of classifier-free guidance; base models"),
     _nested("use_random_seed", coerce.flag, True, "draw the seeds; false: use `seed`"),
-    _field("seed", coerce.seeds, (-1,),
-           "seed of the first item, the others get seed + i; or one for each; -1 is drawn"),
+    _field("seed seed_value", coerce.seeds, (-1,),
+           "seed of the first item, the others get seed + i; or one for each; -1 is drawn; modulo 2^32"),
     _field("batch_size", coerce.whole(1, 8), 2, "songs"),
     _nested("shift", coerce.number(1, 5), 3.0, "shift of the timesteps; turbo models snap to 1, 2, 3"),
     _nested("infer_method", coerce.choice("ode", "sde"), "ode", "solver: deterministic or stochastic"),
@@ -72,7 +74,7 @@ TABLE: tuple[Field, ...] = (
     _field("cfg_interval_start", coerce.number(0, 1), 0.0, "guidance begins at this t"),
     _field("cfg_interval_end", coerce.number(0, 1), 1.0, "guidance ends at this t"),
     _nested("use_tiled_decode", coerce.flag, True, "accepted; decoding is always by tiles"),
-    _field("lm_model_path", coerce.text(200, trim=True), None, "name of the 5 Hz LM; the one that is loaded"),
+    _field("lm_model_path lm_model", coerce.text(200, trim=True), None, "name of the 5 Hz LM; the one that is loaded"),
     _field("lm_backend", coerce.choice("vllm", "pt"), "vllm", "engine of the 5 Hz LM"),
     _field("lm_temperature", coerce.number(0, 2), 0.85, "of the 5 Hz LM; 0 picks the likeliest"),
     _field("lm_cfg_scale", coerce.number(0, 10), 2.5, "guidance of the 5 Hz LM"),
@@ -106,7 +108,7 @@ TABLE: tuple[Field, ...] = (
     _nested("global_caption", coerce.text(2000), "", "what the whole song is like, where `caption` is of one track"),
     # Not of the documents: which tracks lego, extract and complete are about.
     _nested("track_name", coerce.tracks, (), "the track of lego and extract"),
-    _nested("track_classes", coerce.tracks, (), "the tracks of complete"),
+    _nested("track_classes instruments", coerce.tracks, (), "the tracks of complete"),
     # Of upstream's later servers: an analysis instead of a song, see frontend/native/analysis.py.
     _nested("extract_codes_only", coerce.flag, False, "no song: the audio codes of the source"),
     _nested("full_analysis_only", coerce.flag, False,
@@ -119,16 +121,39 @@ FILES = {
     **dict.fromkeys(spellings("reference_audio ref_audio"), "reference_audio"),
 }
 # A form has a list by sending a name again; of all other names the first one counts, as documented.
-LISTED = frozenset(name for entry in TABLE if entry.name == "audio_code_string" for name in entry.names)
+_LISTED = ("audio_code_string", "track_name", "track_classes")
+LISTED = frozenset(name for entry in TABLE if entry.name in _LISTED for name in entry.names)
 NAMES = frozenset(name for entry in TABLE for name in entry.names) | frozenset(NESTED_OBJECTS)
 
 
 def read(body: Mapping[str, object]) -> Fields:
     """Every field of TABLE out of `body`; a value outside its range is a 400 that names the field and the range."""
-    levels = (Level(body), Level(nested_metadata(body)))
-    return read_built(TABLE, levels)
+    return read_levels(TABLE, body, ())
 
 
-def nested_metadata(body: Mapping[str, object]) -> Mapping[str, object]:
-    """The first container of metadata that is not empty: an object, or text holding one; anything else is ignored."""
-    return object_in(next((body[name] for name in NESTED_OBJECTS if body.get(name)), None))
+def read_levels(table: Sequence[Field], body: Mapping[str, object], containers: Sequence[str]) -> Fields:
+    """Every field of `table` out of `body`, then out of those objects in it that count.
+
+    The first of `containers` that is not null is one, the first of NESTED_OBJECTS that is not empty another; both may
+    be JSON text. Errors: RequestError 400.
+    """
+    levels, notes = [Level(body)], []
+    for names, has_value in ((containers, lambda value: value is not None), (NESTED_OBJECTS, bool)):
+        found = [name for name in names if has_value(body.get(name))]
+        if not found:
+            continue
+        inner = object_in(body[found[0]])
+        if inner is None and not is_blank(body[found[0]]):
+            notes.append(f"{found[0]} was not used: it is no JSON object")
+        notes += [f"{name} was not used: {found[0]} wins" for name in found[1:] if not is_blank(body[name])]
+        levels.append(Level(inner or {}, container=f"{found[0]}."))
+    fields = read_built(table, levels, (*FILES, *containers, *NESTED_OBJECTS))
+    return replace(fields, notes=(*notes, *_misread(table, levels), *fields.notes))
+
+
+def _misread(table: Sequence[Field], levels: Sequence[Level]) -> Iterator[str]:
+    """A line about `format`, which is no format of files."""
+    use_format = next(entry for entry in table if entry.name == "use_format")
+    for level, name, value in [*places(use_format, levels)][:1]:
+        if isinstance(value, str) and value.strip().lower() in SONG_FORMATS:
+            yield f"{level.label(name)} was read as use_format, and {value.strip()} as false; files have audio_format"

@@ -53,8 +53,7 @@ def choose_lm_work(fields: Fields, material: Material, lm: Lm | None) -> LmWork:
     return LmWork(
         {
             "vocal_language": _language(fields, said) if query else _sent_language(fields),
-            "instrumental": musicality.is_instrumental(fields["lyrics"])
-            or (said.instrumental and not fields["lyrics"].strip()),
+            "instrumental": _is_instrumental(fields, said),
             "thinking": "thinking" in needed, "sample_query": query, "sample_mode": "sample_mode" in needed,
             "use_format": "need" if "use_format" in needed else "off",
             # The native API has no field for it: what is missing is always filled in, as documented.
@@ -68,6 +67,13 @@ def choose_lm_work(fields: Fields, material: Material, lm: Lm | None) -> LmWork:
             "lm_negative_prompt": fields["lm_negative_prompt"],
         },
     )
+
+
+def _is_instrumental(fields: Fields, said: Hints) -> bool:
+    """Asked for, or lyrics that say so; or a wish without lyrics, while the client says nothing of voices."""
+    if fields["instrumental"] or musicality.is_instrumental(fields["lyrics"]):
+        return True
+    return "instrumental" not in fields.sent and said.instrumental and not fields["lyrics"].strip()
 
 
 def _needed(fields: Fields, material: Material) -> Iterator[str]:

@@ -11,9 +11,12 @@ from frontend.audio.pcm import SAMPLE_RATE
 from frontend.errors import RequestError
 from frontend.fields import Fields
 from frontend.jobs.job import Upload
+from frontend.metadata import DURATION_RANGE, SHORTEST
 
 from .fields import FILES
 from .multipart import not_uploaded
+
+CODES_PER_SECOND = 5
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,21 @@ def choose_source(
     if "src_audio" not in uploads:
         raise RequestError(400, f"src_audio: is needed by {asked_by}; upload {FORMATS}")
     return Material((), {"src_audio": uploads["src_audio"]}, Region(), ())
+
+
+def choose_length(fields: Fields, material: Material) -> float | None:
+    """Seconds that the song is to have; None where something else decides. Errors: RequestError 400.
+
+    A result may be shorter than any song that can be asked for, because its source or its codes are: its length may be
+    sent back beside them.
+    """
+    seconds: float | None = fields["audio_duration"]
+    if seconds is None or seconds >= SHORTEST:
+        return seconds
+    own = max(map(len, material.codes), default=0) / CODES_PER_SECOND
+    if "src_audio" not in material.uploads and seconds != own:
+        raise RequestError(400, f"{fields.called('audio_duration')}: {DURATION_RANGE}")
+    return None
 
 
 def _refuse_texts(body: Mapping[str, object]) -> None:

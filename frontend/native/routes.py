@@ -22,6 +22,7 @@ from .fields import read
 from .jobs import jobs
 from .metrics import metrics
 from .models import models
+from .not_used import name_unread
 from .sample import accept_random
 from .tasks import tasks
 
@@ -32,6 +33,7 @@ def create_app(services: Services) -> Quart:
     watch(app, services.meter)
     open_to(app, Origins.of(services.settings.cors_origins, services.settings.host))
     guard(app, services.settings.native_api_key)
+    name_unread(app)
     app.register_blueprint(_native(services))
     app.register_blueprint(models(services))
     app.register_blueprint(jobs(services))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,20 +16,15 @@ from frontend.uploads import Files
 from .analysis import Analysis, asked_for, narrowed
 from .fields import TABLE, read
 from .lm import LmWork, choose_lm_work
-from .material import Material, choose_material, choose_source
+from .material import Material, choose_length, choose_material, choose_source
+from .seeds import Draw, draw_seed, resolve_seeds
 from .usage import Asked, changed, unused
 
-Draw = Callable[[], int]
 _OPTIONS = (
     "sampler_mode", "velocity_norm_threshold", "velocity_ema_factor", "dcw_enabled", "dcw_mode", "dcw_scaler",
     "dcw_high_scaler", "latent_shift", "latent_rescale", "repaint_mode", "repaint_strength",
     "cover_noise_strength", "global_caption",
 )
-
-
-def draw_seed() -> int:
-    """A random seed, 0 to 2^32-1."""
-    return secrets.randbits(32)
 
 
 def submission(
@@ -101,7 +95,7 @@ def song_request(
         "v": 1, "kind": "song", "model": model.name, "task": fields["task_type"],
         "caption": fields["caption"], "lyrics": fields["lyrics"],
         "bpm": fields["bpm"], "key_scale": fields["key_scale"], "time_signature": fields["time_signature"],
-        "duration": fields["audio_duration"], "instruction": fields["instruction"],
+        "duration": choose_length(fields, material), "instruction": fields["instruction"],
         "seeds": resolve_seeds(fields, draw),
         "steps": fields["inference_steps"], "shift": fields["shift"],
         "timesteps": None if timesteps is None else list(timesteps), "infer_method": fields["infer_method"],
@@ -125,16 +119,6 @@ def options(fields: Fields, defaults: Defaults) -> dict[str, Any]:
     }
 
 
-def resolve_seeds(fields: Fields, draw: Draw) -> list[int]:
-    """One seed per item: seed + i for a single one, the listed ones for a list; -1 and missing ones are drawn."""
-    count = fields["batch_size"]
-    given = (-1,) if fields["use_random_seed"] else fields["seed"]
-    if len(given) == 1 and given[0] >= 0:
-        return [(given[0] + i) % 2**32 for i in range(count)]
-    padded = (*given, *(-1 for _ in range(count)))[:count]
-    return [draw() if seed < 0 else seed for seed in padded]
-
-
 def _model(fields: Fields, catalogue: Catalogue) -> Model:
     model = catalogue.find(fields["model"])
     if model is None:
@@ -153,9 +137,6 @@ def _refuse_task(fields: Fields, model: Model, catalogue: Catalogue) -> None:
 
 def _check_ranges(fields: Fields, model: Model) -> None:
     """Ranges that depend on the model or on a second field."""
-    steps, name = fields["inference_steps"], fields.called("inference_steps")
-    if steps is not None and steps > model.max_steps:
-        raise RequestError(400, f"{name}: must be between 1 and {model.max_steps} on {model.name}")
     if model.is_turbo and sum(t > 0 for t in fields["timesteps"] or ()) > model.max_steps:
         name = fields.called("timesteps")
         raise RequestError(400, f"{name}: must have at most {model.max_steps} values above 0 on {model.name}")

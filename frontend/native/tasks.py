@@ -14,28 +14,22 @@ from quart import Blueprint, Response, request
 
 from frontend.answers import json_response
 from frontend.errors import RequestError
-from frontend.fields import first_of, spellings
+from frontend.fields import Level, first_of
 from frontend.jobs.job import Job, State
 from frontend.progress import percent
 from frontend.services import Services
-from frontend.uploads import Files
+from frontend.unread import unread
 
 from .accept import accept, limits
 from .analysis import analysis_of
 from .body import read_body
+from .format_work import format_work
+from .not_used import name_in_answer
 from .record import found, result
-from .submission import draw_seed, work_of
-from .task_fields import read_task
+from .task_fields import TASK_IDS, read_ids, read_task
 from .texts import Texts
 
-_MOST_TASKS = 100
-ID_LISTS = spellings("task_id_list")
 _STATUS = {State.QUEUED: 0, State.RUNNING: 0, State.SUCCEEDED: 1, State.FAILED: 2}
-# Whatever else the body says, it is a text that is asked for.
-_FORMAT = {
-    "use_format": True, "batch_size": 1, "task_type": "text2music", "thinking": False, "sample_mode": False,
-    "sample_query": "", "extract_codes_only": False, "full_analysis_only": False, "analysis_only": False,
-}
 _WRITTEN = ("caption", "lyrics", "bpm", "key_scale", "time_signature", "duration", "vocal_language")
 
 
@@ -51,14 +45,16 @@ def tasks(services: Services) -> Blueprint:
 
     @routes.post("/query_result")
     async def query_result() -> Response:
-        ids = _task_ids(await _fields(services))
+        body = await _fields(services)
+        ids = _task_ids(body)
+        name_in_answer(unread((TASK_IDS,), (Level(body),), ()))
         return _wrapped([_shown(task_id, await services.store.get(task_id)) for task_id in ids])
 
     @routes.post("/format_input")
     async def format_input() -> Response:
         catalogue = services.require_catalogue()
-        body = await _fields(services) | _FORMAT
-        work = work_of(read_task(body), body, catalogue, Files(), draw_seed, services.defaults)
+        work = format_work(await _fields(services), catalogue, services.defaults)
+        name_in_answer(work.notes)
         written = await texts.write({**work.song, "kind": "format"})
         return _wrapped({name: written.get(name) for name in _WRITTEN})
 
@@ -87,16 +83,12 @@ def _wrapped(data: object) -> Response:
 
 
 def _task_ids(body: Mapping[str, object]) -> Sequence[str]:
-    """A list of ids, or a text that holds one."""
-    name, value = first_of(ID_LISTS, body)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = None
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value) or len(value) > _MOST_TASKS:
-        raise RequestError(400, f"{name}: must be a list of at most {_MOST_TASKS} task ids")
-    return value
+    """The list of ids. Errors: RequestError 400, also without one."""
+    name, value = first_of(TASK_IDS.names, body)
+    try:
+        return read_ids(value)
+    except ValueError as error:
+        raise RequestError(400, f"{name}: {error}") from None
 
 
 def _shown(task_id: str, job: Job | None) -> dict[str, Any]:
@@ -120,7 +112,7 @@ def _results(job: Job) -> list[dict[str, Any]]:
     texts = {name: song[name] or "" for name in ("genres", "keyscale", "timesignature")}
     common |= {
         "prompt": metadata.get("caption") or "", "lyrics": metadata.get("lyrics") or "",
-        "metas": {"bpm": song["bpm"], "duration": song["duration"], **texts},
+        "metas": {"bpm": song["bpm"], "duration": song["duration"], **texts, **_language(metadata)},
         "generation_info": song["generation_info"], "seed_value": song["seed_value"],
         "lm_model": song["lm_model"] or "", "dit_model": song["dit_model"], "progress": 1.0, "stage": "succeeded",
     }
@@ -133,6 +125,12 @@ def _results(job: Job) -> list[dict[str, Any]]:
     codes = song["audio_codes"] or [None] * len(song["audio_paths"])
     return [{"file": url, **common, "audio_codes": text}
             for url, text in zip(song["audio_paths"], codes, strict=True)]
+
+
+def _language(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Not of upstream's: the LM may have chosen it, and without it a song is not made again."""
+    language = metadata.get("vocal_language")
+    return {"vocal_language": language} if language else {}
 
 
 def _text(value: object) -> str:

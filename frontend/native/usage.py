@@ -20,6 +20,7 @@ from frontend.jobs.job import Upload
 from frontend.uploads import Files
 
 from .analysis import Analysis, analysis_of
+from .seeds import folded
 
 _TASKS_OF_TRACKS = ("lego", "extract", "complete")
 # A song of up to this many samples has less than the 128 latent frames that the DiT sees at least.
@@ -262,7 +263,7 @@ def changed(table: Iterable[Field], fields: Fields, defaults: Defaults) -> dict[
 
 
 def unused(asked: Asked) -> Iterator[str]:
-    """A line for each file and field that the song does not use, and one for those at their defaults.
+    """A line for each file and field that the song does not use or takes for another value, one for those at defaults.
 
     What a chat message says is no field, but for the lyrics that an instrumental song does without.
     """
@@ -285,6 +286,8 @@ def unused(asked: Asked) -> Iterator[str]:
         yield f"not used, and at their defaults: {', '.join(same)}"
     if asked.fields.unbuilt:
         yield f"not built, and at values that change nothing: {', '.join(asked.fields.unbuilt)}"
+    yield from folded(asked.fields)
+    yield from asked.fields.notes
 
 
 def _lacking(name: str, asked: Asked) -> Need | None:

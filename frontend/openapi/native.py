@@ -9,8 +9,8 @@ from frontend.audio.formats import SONG_FORMATS
 from frontend.fields import Field
 from frontend.metrics import CONTENT_TYPE
 from frontend.native.fields import TABLE
-from frontend.native.task_fields import TASK_TABLE
-from frontend.native.tasks import ID_LISTS
+from frontend.native.format_work import FIELDS as TEXT_FIELDS
+from frontend.native.task_fields import TASK_IDS, TASK_TABLE
 from frontend.uploads import FIELDS
 
 from . import answers
@@ -117,8 +117,8 @@ def _song_bodies(table: Iterable[Field], container: str) -> dict[str, Json]:
 def _task_ids() -> dict[str, Json]:
     listed: Json = {"type": "array", "items": _TEXT, "maxItems": 100}
     as_text: Json = {**_TEXT, "description": "JSON text of a list"}
-    form = _one_of(ID_LISTS, as_text)
-    return {JSON: _one_of(ID_LISTS, {"anyOf": [listed, as_text, {"type": "null"}]}), FORM: form, MULTIPART: form}
+    form = _one_of(TASK_IDS.names, as_text)
+    return {JSON: _one_of(TASK_IDS.names, {"anyOf": [listed, as_text, {"type": "null"}]}), FORM: form, MULTIPART: form}
 
 
 def _one_of(names: Sequence[str], schema: Json) -> Json:
@@ -127,8 +127,7 @@ def _one_of(names: Sequence[str], schema: Json) -> Json:
 
 
 def _texts() -> dict[str, Json]:
-    wanted = ("caption", "lyrics", "lm_temperature")
-    entries = [entry for entry in TASK_TABLE if entry.name in wanted]
+    entries = [entry for entry in TASK_TABLE if entry.name in TEXT_FIELDS]
     form = an_object(form_properties(entries) | {"param_obj": _TEXT}, required=())
     return {
         JSON: an_object(json_properties(entries) | {"param_obj": {"type": ["object", "string", "null"]}}, required=()),

@@ -20,8 +20,8 @@ _MEANINGS = {
     416: "The range lies beyond the end", 429: "The server is busy", 500: "A fault of the server",
     503: "What is needed is not ready yet", 504: "The answer was not ready in time",
 }
-_READING = ("Unknown fields are ignored; null and empty text mean the default; numbers may be text; every name may be "
-            "camelCase.")
+_READING = ("Fields that are not known change nothing; null and empty text mean the default; numbers may be "
+            "text; every name may be camelCase.")
 _RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "string"}}}
 # Of every route with a body, and of every route behind a key.
 WITH_BODY = (400, 408, 413, 415)
