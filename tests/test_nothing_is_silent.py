@@ -145,6 +145,8 @@ async def test_answers_that_are_no_object_have_a_header(services):
     answer = await ask(services, "GET", "/metrics?a%0Ab=1&%C3%A9=2")
     assert answer.headers[HEADER] == f"{NO_PARAMETER}a b, \\xe9"
     assert HEADER not in (await ask(services, "GET", "/metrics")).headers
+    long = await ask(services, "GET", "/metrics?" + "&".join(f"{'%C3%A9' * 80}{i}=1" for i in range(30)))
+    assert len(long.headers[HEADER]) == 1000
 
 
 async def test_the_query_of_a_submission(services):

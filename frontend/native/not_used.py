@@ -16,6 +16,7 @@ from frontend.unread import listed
 from . import sample
 
 HEADER = "X-Not-Used"
+_LONGEST = 1000  # of a header; proxies refuse long ones
 
 
 def name_in_answer(lines: Iterable[str]) -> None:
@@ -49,4 +50,4 @@ async def _add(response: Response, lines: Iterable[str]) -> None:
         if text.startswith("{") and text.rstrip().endswith("}"):
             response.set_data(text.rstrip()[:-1] + f', "not_used": {one_line(list(lines))}}}')
             return
-    response.headers[HEADER] = "; ".join(lines).encode("ascii", "backslashreplace").decode()
+    response.headers[HEADER] = "; ".join(lines).encode("ascii", "backslashreplace").decode()[:_LONGEST]
