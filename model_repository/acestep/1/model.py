@@ -134,12 +134,10 @@ class TritonPythonModel:
             self._meter.add(SONGS_IN_FLIGHT, 1)
             try:
                 caller.check()
-                uploads = Uploads(*[await asyncio.to_thread(_audio, request, name) for name in UPLOADS])
-                plan = await prepare(wish, self._studio, uploads)
-                if wish.kind == "song":
-                    await sing(plan, wish, self._studio, caller, uploads)
-                else:
-                    _send(line, await write_text(wish, self._studio, caller, uploads))
+                held = await asyncio.to_thread(_uploads, request)
+                await self._perform(wish, held[0], caller)
+                # By a thread, because to give hundreds of megabytes back to the system takes tens of milliseconds.
+                await asyncio.to_thread(held.clear)
                 outcome = "done"
             except Exception as error:
                 outcome = str(error.status if isinstance(error, SongError) else FAULT)
@@ -147,6 +145,13 @@ class TritonPythonModel:
             finally:
                 self._meter.add(SONGS_IN_FLIGHT, -1)
                 self._meter.add(SONGS, 1, outcome=outcome)
+
+    async def _perform(self, wish: SongRequest, uploads: Uploads, caller: Caller) -> None:
+        plan = await prepare(wish, self._studio, uploads)
+        if wish.kind == "song":
+            await sing(plan, wish, self._studio, caller, uploads)
+        else:
+            await caller.send(await write_text(wish, self._studio, caller, uploads))
 
     def _describe(self) -> dict[str, Any]:
         served = self._studio.served
@@ -158,6 +163,11 @@ class TritonPythonModel:
             "lm": None if served.lm is None else {"name": served.lm.name, "duration_max": served.lm.duration_max},
             "sample_rate": SAMPLE_RATE,
         }
+
+
+def _uploads(request: Any) -> list[Uploads]:
+    """The request's audio, in a list so that who has it can let go of it anywhere."""
+    return [Uploads(*(_audio(request, name) for name in UPLOADS))]
 
 
 def _audio(request: Any, name: str) -> Floats | None:

@@ -152,7 +152,14 @@ class Listener:
                 raise SongError(FAULT, "model vae_encoder returned values that are no numbers")
             means.append(mean[kept].copy())
             stds.append(std[kept].copy())
-        return await asyncio.to_thread(lambda: Posterior(np.concatenate(means), np.concatenate(stds)))
+        audio_held = [audio]
+        del audio
+
+        def join() -> Posterior:
+            audio_held.clear()  # here, because to give 230 MB back to the system takes 25 ms
+            return Posterior(np.concatenate(means), np.concatenate(stds))
+
+        return await asyncio.to_thread(join)
 
 
 def silence(latent: Floats, frames: int) -> Floats:

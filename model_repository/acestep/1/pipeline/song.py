@@ -230,6 +230,8 @@ async def _decode(
             peaks[item] = max(peaks[item], peak)
             await caller.send(Audio(item, chunk.first * HOP, pcm))
             caller.report(Progress("decode", index + 1, len(work)))
+        if splice is not None:
+            await asyncio.to_thread(splice.close)
     finally:
         if not ahead.done():
             # A call to a Triton model cannot be taken back: let it end, and drop what it brings.
