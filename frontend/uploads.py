@@ -13,12 +13,15 @@ from typing import Self, TypeVar
 
 from .audio.decode import FORMATS, Floats, UnreadableAudio
 from .audio.keep import abandoned, delete, sync
+from .audio.pcm import SAMPLE_RATE
 from .audio.sandbox import AT_A_TIME, Sandbox, Stopped
 from .errors import RequestError
 from .jobs.job import Upload
 
 T = TypeVar("T")
-FIELDS = ("src_audio", "reference_audio")
+_SOURCE = "src_audio"
+FIELDS = (_SOURCE, "reference_audio")
+_SHORTEST_SECONDS = 0.1  # of a source; a reference is repeated until it is long enough
 _BLOCK = 1 << 20
 _SHOWN = 80  # characters of a name
 _NAMELESS = "a file without a field name"
@@ -169,11 +172,14 @@ class Intake:
         if not path.stat().st_size:
             raise RequestError(400, f"{field}: is empty; it must be {FORMATS}")
         try:
-            return await self._uploads.measure(path)
+            samples = await self._uploads.measure(path)
         except UnreadableAudio as error:
             raise RequestError(400, f"{field}: {error}") from None
         except Stopped:
             raise RequestError(503, "The server is stopping", {"Retry-After": "5"}) from None
+        if field == _SOURCE and samples < _SHORTEST_SECONDS * SAMPLE_RATE:
+            raise RequestError(400, f"{field}: is shorter than {_SHORTEST_SECONDS} seconds")
+        return samples
 
 
 class Sink:

@@ -383,7 +383,7 @@ def spoiled(value):
     return wave
 
 
-ONLY = "it must be wav, flac, ogg, opus or mp3"
+ONLY = "it must be wav, flac, ogg, opus, mp3, m4a, aac, webm, mp4 or mov"
 
 
 @pytest.mark.parametrize(("make", "detail"), [

@@ -281,7 +281,7 @@ def test_natural_language_that_is_thought_about(chat):
 def test_a_source_that_cannot_be_read(chat):
     audio = {"type": "input_audio", "input_audio": {"data": base64.b64encode(b"no audio").decode()}}
     answer = chat.post(PATH, json={"messages": [{"role": "user", "content": [audio]}], "task_type": "cover"})
-    line = "src_audio: cannot be read; it must be wav, flac, ogg, opus or mp3"
+    line = "src_audio: cannot be read; it must be wav, flac, ogg, opus, mp3, m4a, aac, webm, mp4 or mov"
     assert (answer.status_code, answer.json()["detail"]) == (400, line)
 
 

@@ -179,3 +179,12 @@ async def test_any_json_survives_any_cuts(uploads):
         async with uploads.intake() as intake:
             read = await read_body(pieces(json.dumps(value).encode(), chance.randrange(1, 9)), LIMIT, intake)
             assert read.values == value
+
+
+async def test_a_source_under_a_tenth_of_a_second_is_refused(uploads):
+    body = json.dumps({"messages": [text64(sound(0.09))]}).encode()
+    async with uploads.intake() as intake:
+        read = await read_body(pieces(body, 65_536), LIMIT, intake)
+        await name_audio(read.values["messages"], "cover", read, intake)
+        with pytest.raises(RequestError, match=r"^src_audio: is shorter than 0\.1 seconds$"):
+            await intake.measure()

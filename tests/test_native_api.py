@@ -268,7 +268,7 @@ def test_a_song_from_codes_needs_no_lm(api):
     assert np.array_equal(first, one)
 
 
-ONLY = "it must be wav, flac, ogg, opus or mp3"
+ONLY = "it must be wav, flac, ogg, opus, mp3, m4a, aac, webm, mp4 or mov"
 
 
 @pytest.mark.parametrize(("files", "body", "detail"), [
@@ -282,8 +282,8 @@ ONLY = "it must be wav, flac, ogg, opus or mp3"
      "task_type: extract is not a task of acestep-tiny-turbo; these models can: acestep-tiny-base"),
     (None, {"thinking": True, "audio_code_string": "<|audio_code_64000|>"},
      "audio_code_string: must have codes between 0 and 63999"),
-    (None, {"task_type": "cover"}, "src_audio: is needed by cover; upload wav, flac, ogg, opus or mp3, "
-                                   "or audio_code_string with thinking=true"),
+    (None, {"task_type": "cover"}, "src_audio: is needed by cover; upload wav, flac, ogg, opus, mp3, m4a, aac, webm, "
+                                   "mp4 or mov, or audio_code_string with thinking=true"),
 ])
 def test_what_no_song_can_be_made_of_is_a_400_in_one_line(api, stack, files, body, detail):
     answer = api.post("/v1/music/generate", **({"data": body, "files": files} if files else {"json": body}))

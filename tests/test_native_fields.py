@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from contract.tasks import TASKS, tasks_of
+from frontend.audio.decode import FORMATS
 from frontend.catalogue import Catalogue
 from frontend.chat.fields import TABLE as CHAT_TABLE
 from frontend.errors import RequestError
@@ -454,9 +455,9 @@ TEXT = "must be uploaded as a file, in multipart/form-data"
     ({"task_type": "lego"}, "task_type: lego is not a task of tiny-turbo; these models can: tiny-base"),
     ({"taskType": "extract"}, "taskType: extract is not a task of tiny-turbo; these models can: tiny-base"),
     ({"task_type": "cover"},
-     "src_audio: is needed by cover; upload wav, flac, ogg, opus or mp3, or audio_code_string with thinking=true"),
+     f"src_audio: is needed by cover; upload {FORMATS}, or audio_code_string with thinking=true"),
     ({"task_type": "cover", "audio_code_string": CODE}, "src_audio: is needed by cover"),
-    ({"task_type": "repaint"}, "src_audio: is needed by repaint; upload wav, flac, ogg, opus or mp3"),
+    ({"task_type": "repaint"}, f"src_audio: is needed by repaint; upload {FORMATS}"),
     *(({"task_type": task, "model": "tiny-base"}, f"src_audio: is needed by {task}; ")
       for task in ("lego", "extract", "complete")),
     ({"src_audio": "song.wav"}, f"src_audio: {TEXT}"),

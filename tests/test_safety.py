@@ -235,7 +235,7 @@ def test_paths_below_the_operators_folder(api, audio_root, path):
 def test_what_is_below_must_be_audio_all_the_same(api, audio_root):
     (audio_root / "text").write_text("no audio")
     detail = refused(api.post(GENERATE, json={"task_type": "cover", "src_audio_path": "text"}))
-    assert detail == "src_audio: cannot be read; it must be wav, flac, ogg, opus or mp3"
+    assert detail == "src_audio: cannot be read; it must be wav, flac, ogg, opus, mp3, m4a, aac, webm, mp4 or mov"
 
 
 def test_a_link_that_changes_sides_is_not_followed(audio_root, monkeypatch):

@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2
 
 from frontend import paced
 from frontend.answers import new_app
+from frontend.audio.decode import FORMATS
 from frontend.errors import RequestError
 from frontend.jobs.job import Upload
 from frontend.native.multipart import read_form
@@ -28,7 +29,7 @@ from frontend.songs.wire import encode
 from frontend.uploads import Uploads
 from tests.test_native_fields import BOTH
 
-ONLY = "it must be wav, flac, ogg, opus or mp3"
+ONLY = f"it must be {FORMATS}"
 PATH = "/v1/music/generate"
 COVER = {"task_type": "cover", "batch_size": "1"}
 
@@ -137,10 +138,11 @@ async def test_forms_without_files(services):
      f"reference_audio: cannot be read; {ONLY}"),
     ({"caption": "x"}, {"src_audio": ("a", b"unreadable")}, f"src_audio: cannot be read; {ONLY}"),
     (COVER, {"src_audio": ("a", sound("WAV", 4_000, 1, 601))}, "src_audio: is longer than 600 seconds"),
+    (COVER, {"src_audio": ("a", sound(seconds=0.099))}, "src_audio: is shorter than 0.1 seconds"),
     (COVER, {"caption": ("a.txt", b"x"), "src_audio": ("a", SOUND)}, "caption: must be text, not a file"),
     (COVER, [("src_audio", ("a", SOUND)), ("srcAudio", ("b", SOUND))], "src_audio: only one file is taken"),
     (COVER, {"src_audio": (None, "song.wav")}, "src_audio: must be uploaded as a file, in multipart/form-data"),
-    (COVER, {"reference_audio": ("a", SOUND)}, "src_audio: is needed by cover; upload wav, flac, ogg, opus or mp3"),
+    (COVER, {"reference_audio": ("a", SOUND)}, f"src_audio: is needed by cover; upload {FORMATS}"),
     (COVER | {"task_type": "lego"}, {"src_audio": ("a", SOUND)},
      "task_type: lego is not a task of tiny-turbo; these models can: tiny-base"),
     (COVER | {"task_type": "repaint", "repainting_start": "10"}, {"src_audio": ("a", SOUND)},
@@ -151,6 +153,13 @@ async def test_forms_without_files(services):
 ])
 async def test_refused_uploads(services, fields, files, detail):
     assert (await refusal(services, fields, files)).startswith(detail)
+
+
+async def test_the_shortest_source_and_a_reference_of_any_length(services):
+    files = {"src_audio": ("a", sound(seconds=0.1)), "reference_audio": ("b", sound(seconds=0.01))}
+    job = await job_of(services, COVER, files)
+    assert {field: upload.samples for field, upload in job.work.uploads.items()} == {
+        "src_audio": 4_800, "reference_audio": 480}
 
 
 BROKEN = "multipart/form-data: the body is malformed or cut off"

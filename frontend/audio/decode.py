@@ -6,6 +6,8 @@ What reads a client's bytes runs in a process of its own: see frontend.audio.chi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,8 @@ from .riff import read_claim
 
 Floats = npt.NDArray[np.float32]
 
-FORMATS = "wav, flac, ogg, opus or mp3"
+FORMATS = "wav, flac, ogg, opus, mp3, m4a, aac, webm, mp4 or mov"
+UNREADABLE = f"cannot be read; it must be {FORMATS}"
 MAX_SECONDS = 600
 _CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
 _LOWEST_RATE, _HIGHEST_RATE = 4_000, 384_000
@@ -30,6 +33,15 @@ _PADDING_SECONDS = 0.1
 
 class UnreadableAudio(ValueError):
     """A file that cannot be used; the text says why in one line that continues the field's name."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """An open file: its sample rate, its length in seconds if it says so, its samples as float32 [n, channels]."""
+
+    rate: int
+    seconds: float | None
+    blocks: Iterator[Floats]
 
 
 def measure(path: Path) -> int:
@@ -44,17 +56,37 @@ def decode(path: Path) -> Iterator[Floats]:
     """Blocks float32 [n, 2] of the whole file within ±1, the same ones every time. Errors: UnreadableAudio."""
     limit = MAX_SECONDS * SAMPLE_RATE
     decoded = 0
+    with _open(path) as sound:
+        if not _LOWEST_RATE <= sound.rate <= _HIGHEST_RATE:
+            raise UnreadableAudio(f"has a sample rate of {sound.rate}; it must be {_LOWEST_RATE} to {_HIGHEST_RATE}")
+        _check_length(sound.seconds or 0)
+        for block in _resampled(sound):
+            kept = block[: max(0, limit - decoded)]
+            decoded += len(block)
+            _check_length(decoded / SAMPLE_RATE)
+            yield np.clip(kept, -1, 1)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Sound]:
+    """The file by libsndfile; by FFmpeg where libsndfile does not know it."""
     try:
-        with _Stream(path) as sound:
-            _check(sound)
-            _check_claim(path, sound.samplerate)
-            for block in _resampled(sound):
-                kept = block[: max(0, limit - decoded)]
-                decoded += len(block)
-                _check_length(decoded / SAMPLE_RATE)
-                yield np.clip(kept, -1, 1)
+        stream = _Stream(path)
     except soundfile.LibsndfileError:
-        raise UnreadableAudio(f"cannot be read; it must be {FORMATS}") from None
+        from .ffmpeg import open_sound  # takes a tenth of a second, which most files do without
+
+        with open_sound(path) as sound:
+            yield sound
+        return
+    try:
+        with stream:
+            if stream.format not in _CONTAINERS:
+                raise UnreadableAudio(f"is {stream.format.lower()}; it must be {FORMATS}")
+            _check_claim(path, stream.samplerate)
+            seconds = None if stream.frames == _UNKNOWN_LENGTH else stream.frames / stream.samplerate
+            yield Sound(stream.samplerate, seconds, _blocks(stream))
+    except soundfile.LibsndfileError:
+        raise UnreadableAudio(UNREADABLE) from None
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]
@@ -64,13 +96,10 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _check(sound: _Stream) -> None:
-    if sound.format not in _CONTAINERS:
-        raise UnreadableAudio(f"is {sound.format.lower()}; it must be {FORMATS}")
-    if not _LOWEST_RATE <= sound.samplerate <= _HIGHEST_RATE:
-        raise UnreadableAudio(f"has a sample rate of {sound.samplerate}; it must be {_LOWEST_RATE} to {_HIGHEST_RATE}")
-    if sound.frames != _UNKNOWN_LENGTH:
-        _check_length(sound.frames / sound.samplerate)
+def _blocks(stream: _Stream) -> Iterator[Floats]:
+    frames = max(1, _BLOCK // stream.channels)
+    while len(block := stream.read(frames, dtype="float32", always_2d=True)):
+        yield block
 
 
 def _check_claim(path: Path, rate: int) -> None:
@@ -86,21 +115,20 @@ def _check_length(seconds: float) -> None:
         raise UnreadableAudio(f"is longer than {MAX_SECONDS} seconds")
 
 
-def _resampled(sound: _Stream) -> Iterator[Floats]:
+def _resampled(sound: Sound) -> Iterator[Floats]:
     """Stereo blocks at 48 kHz: a file of that rate as it is, others through soxr's best linear-phase filter."""
-    if sound.samplerate == SAMPLE_RATE:
+    if sound.rate == SAMPLE_RATE:
         yield from _stereo(sound)
         return
-    resampler = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, CHANNELS, dtype="float32", quality="VHQ")
+    resampler = soxr.ResampleStream(sound.rate, SAMPLE_RATE, CHANNELS, dtype="float32", quality="VHQ")
     for block in _stereo(sound):
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.empty((0, CHANNELS), np.float32), last=True)
 
 
-def _stereo(sound: _Stream) -> Iterator[Floats]:
+def _stereo(sound: Sound) -> Iterator[Floats]:
     """Blocks [n, 2] at the file's rate: mono on both sides, the first two of more channels."""
-    frames = max(1, _BLOCK // sound.channels)
-    while len(block := sound.read(frames, dtype="float32", always_2d=True)):
+    for block in sound.blocks:
         if not np.isfinite(block).all():
             raise UnreadableAudio("holds samples that are no numbers")
         yield np.repeat(block, 2, axis=1) if block.shape[1] == 1 else np.ascontiguousarray(block[:, :CHANNELS])

@@ -20,7 +20,8 @@ from typing import IO, Self
 import numpy as np
 
 from .child import SECONDS, UNREADABLE
-from .decode import FORMATS, Floats, UnreadableAudio
+from .decode import UNREADABLE as ANYTHING_ELSE
+from .decode import Floats, UnreadableAudio
 from .pcm import CHANNELS
 
 log = logging.getLogger(__name__)
@@ -171,4 +172,4 @@ class Child:
         # SIGKILL comes from the alarm, or from the kernel at the hard limit of processor time.
         if code in (-signal.SIGXCPU, -signal.SIGKILL):
             raise UnreadableAudio("takes too long to decode")
-        raise UnreadableAudio(f"cannot be read; it must be {FORMATS}")
+        raise UnreadableAudio(ANYTHING_ELSE)
