@@ -19,6 +19,7 @@ import soundfile
 
 from bench.busy import measure_busy
 from bench.fair import measure_fair
+from bench.formats import report_formats
 from bench.memory import PeakMemory
 from bench.models_alone import ModelsAlone
 from bench.ports import free_ports
@@ -27,6 +28,7 @@ from embedded import stack_file
 from embedded.borrowed_stack import borrow
 from embedded.stack_file import StackFile
 from frontend.audio.encode import encode, gain
+from frontend.audio.formats import SONG_FORMATS
 from frontend.audio.writers import Tags
 from frontend.settings import resolve
 from frontend.songs.client import SongClient
@@ -45,7 +47,11 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="instead: one 600 s song and one 600 s cover, their memory")
     parser.add_argument("--fair", action="store_true", help="instead: a short song beside long ones, and throughput")
     parser.add_argument("--busy", action="store_true", help="instead: loop lag under songs with uploads and codes")
+    parser.add_argument("--formats", action="store_true", help="instead, without a stack: time to write each format")
     arguments = parser.parse_args()
+    if arguments.formats:
+        report_formats(min(arguments.rounds, 5))
+        return
     with tempfile.TemporaryDirectory(prefix="acestep-bench-") as state:
         os.environ |= {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
         # With an LM the song would be planned first, which bench.lm measures.
@@ -162,7 +168,7 @@ def report_files(pcm: npt.NDArray[np.float32]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         spool = Path(folder) / "pcm"
         spool.write_bytes(np.ascontiguousarray(pcm.T).tobytes())
-        for audio_format in ("wav", "flac", "mp3"):
+        for audio_format in SONG_FORMATS:
             taken = []
             for _ in range(3):
                 begin = time.perf_counter()
