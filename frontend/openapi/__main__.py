@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from frontend.audio.formats import SONG_FORMATS
 from frontend.chat.fields import NATIVE_NAMES, REFUSED
 from frontend.chat.fields import TABLE as CHAT
 from frontend.native.analysis import ANALYSES
@@ -30,8 +31,8 @@ def made() -> dict[str, str]:
         "native_statuses": tables.statuses(described), "job": tables.keys(answers.JOB),
         "error_codes": tables.meanings("error_code", answers.ERROR_CODES), "result": tables.keys(answers.RESULT),
         "progress": tables.keys(answers.PROGRESS),
+        "formats": tables.formats(SONG_FORMATS), "analyses": tables.analyses(ANALYSES),
         "unbuilt": tables.unbuilt(UNBUILT), "chat_refused": tables.unbuilt(REFUSED),
-        "analyses": tables.analyses(ANALYSES),
         "job_list": tables.parameters(described["paths"]["/v1/jobs"]["get"]),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from frontend.audio.formats import Format
 from frontend.coerce import schema_of
 from frontend.fields import Field
 from frontend.native.analysis import ASKING, Analysis
@@ -55,6 +56,12 @@ def keys(schema: Json) -> str:
 def meanings(head: str, texts: Mapping[str, str]) -> str:
     """Values and when they come."""
     return _table((head, "when"), ((f"`{name}`", text) for name, text in texts.items()))
+
+
+def formats(written: Mapping[str, Format]) -> str:
+    """The formats of songs: how their files are named and served, what is in them."""
+    rows = ((f"`{name}`", f"`.{form.suffix}`", f"`{form.content_type}`", form.help) for name, form in written.items())
+    return _table(("format", "name ends in", "`Content-Type`", "holds"), rows)
 
 
 def parameters(operation: Json) -> str:
