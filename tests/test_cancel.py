@@ -2,8 +2,11 @@
 
 import asyncio
 import re
+from contextlib import suppress
+from typing import Any
 
 import httpx
+import numpy as np
 from tritonclient.grpc.aio import InferenceServerClient
 
 from tests.pipeline_client import sing, stream
@@ -37,3 +40,35 @@ async def test_leaving_between_steps(stack):
     assert await counter(stack, "acestep_songs_in_flight") == 0
     # The neighbour's steps, and at most one more step of each of the eight items.
     assert await counter(stack, "acestep_dit_rows_total") - rows <= 20 + 8 < steps
+
+
+async def test_leaving_at_any_moment_harms_nobody(stack):
+    """Songs of every kind, left at every phase and while they wait: the pipeline is the same process afterwards."""
+    upload = np.full((2, 12 * 48_000), 0.1, np.float32)
+    kinds: list[dict[str, Any]] = [
+        {"task": "cover", "src_audio": upload}, {"codes": [[7] * 50]}, {"reference_audio": upload},
+        {"task": "repaint", "src_audio": upload, "repaint_start": 2, "repaint_end": 5}, {"seeds": [1] * 8}]
+    async with InferenceServerClient(stack.triton_grpc) as client:
+        before = await identity(client)
+
+        async def leave(number: int) -> None:
+            request = {"caption": "leaves", "duration": 12, "seeds": [number], "steps": 8} | kinds[number % len(kinds)]
+            events = stream(client, request)
+            with suppress(TimeoutError, StopAsyncIteration):
+                async with asyncio.timeout(0.08 * number):
+                    while True:
+                        await anext(events)
+            await events.aclose()
+
+        await asyncio.gather(*(leave(number) for number in range(20)))
+        async with asyncio.timeout(10):
+            while await counter(stack, "acestep_songs_in_flight"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await sing(stack.triton_grpc, caption="stays", duration=10, seeds=[3])).audio().shape == (2, 480_000)
+        assert await identity(client) == before
+
+
+async def identity(client: InferenceServerClient) -> str:
+    async for event, _ in stream(client, {"kind": "ping"}):
+        return str(event["instance"])
+    raise AssertionError("no answer")
