@@ -160,6 +160,27 @@ async def test_a_guided_track_has_two_rows_while_guidance_is_on():
     np.testing.assert_array_equal(pair.encoder_hidden_states[1, :20], np.tile(null, (20, 1)))
 
 
+async def test_a_short_song_that_comes_during_a_long_one_s_step_goes_next():
+    """The service of a call is what it took by the clock: here a second for each frame."""
+    now = 0.0
+    frames: list[int] = []
+    later: list[asyncio.Task] = []
+
+    async def slow(call):
+        nonlocal now
+        now += call.hidden_states.shape[1]
+        frames.append(call.hidden_states.shape[1])
+        if len(frames) == 2:
+            later.append(asyncio.create_task(denoiser.denoise(track(2, 128, schedule=(1.0, 0.8, 0.6, 0.4)))))
+        await asyncio.sleep(0)
+        return np.zeros_like(call.hidden_states)
+
+    denoiser = Denoiser(slow, 10_000, clock=lambda: now)
+    await denoiser.denoise(track(1, 1_280, schedule=tuple(np.linspace(1, 0.2, 5))))
+    await asyncio.gather(*later)
+    assert frames == [1_280, 1_280, 128, 128, 128, 128, 1_280, 1_280, 1_280]
+
+
 async def test_a_stage_changes_what_is_followed_from_its_step_on():
     item = track(1, schedule=(1.0, 0.6, 0.2))
     later = stage(np.random.default_rng(9), 200, 31, begin=2)
