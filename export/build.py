@@ -65,7 +65,6 @@ def _export(request: Request, progress: Progress) -> Path:
         precision=request.precision,
         embedded=request.checkpoints is None,
         sources=MODEL_REPOSITORY,
-        place=repositories.root,
         lm=None if lm is None else _engines(lm, request),
     )
     key = repository.digest()
@@ -76,7 +75,7 @@ def _export(request: Request, progress: Progress) -> Path:
         _compute(chosen, wanted, graphs, progress)
         started = time.monotonic()
         with repositories.filling(key) as folder:
-            repository.assemble(folder, graphs, key)
+            repository.assemble(folder, graphs)
         progress(f"repository {time.monotonic() - started:.1f} s")
         found = repositories.root / key
     note(found, (artifact.digest() for artifact in wanted))

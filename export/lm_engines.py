@@ -53,10 +53,13 @@ class LmEngines:
             "text_max": 64 if tiny else 2048,
         }
 
-    def assemble(self, folder: Path, final: Path) -> None:
-        """Adds the engines to the repository in `folder`, which will lie at `final`: engines take absolute paths."""
+    def assemble(self, folder: Path) -> None:
+        """Adds the engines to the repository in `folder`, which may be moved: their checkpoint is named from there.
+
+        The official vllm backend hands the name to vLLM as it stands, which looks for it where the server was started.
+        """
         checkpoint = folder / VLLM / "1" / _CHECKPOINT
-        given = {"model": str(final / checkpoint.relative_to(folder)), "dtype": _DTYPES[self.precision]}
+        given = {"model": checkpoint.relative_to(folder).as_posix(), "dtype": _DTYPES[self.precision]}
         for name in (VLLM, PYTORCH):
             self._copy(folder, name)
             device = {"device": self.device} if name == PYTORCH and self.device != "auto" else {}

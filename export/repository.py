@@ -30,7 +30,8 @@ _CONDITIONING = "conditioning"
 class Repository:
     """What goes into one assembled repository, and where its parts come from.
 
-    sources: the checkout's model_repository folder. place: where finished repositories lie. lm None: without an LM.
+    It holds no path of this machine and may be moved. sources: the checkout's model_repository folder. lm None: without
+    an LM.
     """
 
     checkpoints: Checkpoints
@@ -38,7 +39,6 @@ class Repository:
     precision: str
     embedded: bool
     sources: Path
-    place: Path
     lm: LmEngines | None = None
 
     def digest(self) -> str:
@@ -53,12 +53,11 @@ class Repository:
             contents(tree(self.sources), self.sources),
             sources(_RECIPE),
             contents(tree(_CONTRACT), _CONTRACT),  # facts and the pipeline say what it says
-            # the LM's engines are told their checkpoint's absolute path: a build folder that was moved is another one
-            None if self.lm is None else [*self.lm.state(), str(self.place.resolve())],
+            None if self.lm is None else self.lm.state(),
         )
 
-    def assemble(self, folder: Path, cache: Cache, key: str) -> None:
-        """Fills an empty folder, which will be named `key`; every artifact must be in the cache."""
+    def assemble(self, folder: Path, cache: Cache) -> None:
+        """Fills an empty folder; every artifact must be in the cache."""
         results = {artifact.name: cache.root / artifact.digest() for artifact in self.artifacts}
         for name in SHARED:
             self._graph(folder, name, name, results[name], self.checkpoints.models[0])
@@ -69,7 +68,7 @@ class Repository:
             self._model(folder, f"{dit}-{_CONDITIONING}", _CONDITIONING, dit, only_default=True)
         self._pipeline(folder / _PIPELINE, results)
         if self.lm is not None:
-            self.lm.assemble(folder, self.place.resolve() / key)
+            self.lm.assemble(folder)
 
     def _graph(self, folder: Path, model: str, template: str, result: Path, dit: str) -> None:
         version = self._model(folder, model, template, dit)

@@ -31,6 +31,12 @@ def test_an_argument_that_vllm_does_not_have(read):
         read(max_model_length=9)
 
 
+def test_a_checkpoint_is_named_from_the_model_repository_or_by_an_absolute_path(read, tmp_path):
+    repository = tmp_path.parent.parent
+    named = str(tmp_path.relative_to(repository))
+    assert read(model=named).values["model"] == read().values["model"] == str(tmp_path)
+
+
 def test_one_process_computes_and_several_do_where_several_are_asked_for(read):
     alone = read(max_model_len=512)
     assert alone.is_on_cpu

@@ -71,17 +71,17 @@ def test_an_engine_has_the_official_backends_tensors(repository, name, backend):
     assert found.model_transaction_policy.decoupled
     (group,) = found.instance_group
     assert model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind) == "KIND_MODEL"
-    metrics = {"REPORT_CUSTOM_METRICS": "true"} if backend == "vllm" else {}
-    assert {key: value.string_value for key, value in found.parameters.items()} == metrics
+    parameter = {"vllm": {"REPORT_CUSTOM_METRICS": "true"}, "python": {"FORCE_CPU_ONLY_INPUT_TENSORS": "yes"}}[backend]
+    assert {key: value.string_value for key, value in found.parameters.items()} == parameter
 
 
 def test_the_engines_are_told_where_their_checkpoint_lies(repository):
     source = json.loads((build.MODEL_REPOSITORY / "lm" / "1" / "model.json").read_text())
     arguments = json.loads((repository / "lm" / "1" / "model.json").read_text())
     place = repository / "lm" / "1" / "checkpoint"
-    assert arguments == {**source, "model": str(place), "dtype": "float32", "max_model_len": 8192}
+    assert arguments == {**source, "model": "lm/1/checkpoint", "dtype": "float32", "max_model_len": 8192}
     assert json.loads((repository / "lm_pt" / "1" / "model.json").read_text()) == {
-        "model": str(place), "dtype": "float32", "max_model_len": 8192,
+        "model": "lm/1/checkpoint", "dtype": "float32", "max_model_len": 8192,
     }
     assert sorted(path.name for path in place.iterdir()) == FILES
     for path in place.iterdir():
@@ -117,7 +117,6 @@ def test_the_duration_that_it_may_choose_is_part_of_the_facts(repository):
     assert other != repository
     lm = json.loads((other / "acestep" / "1" / "models" / "served.json").read_text())["lm"]
     assert (lm["name"], lm["duration_max"]) == (exported.LM, 45)
-    assert json.loads((other / "lm" / "1" / "model.json").read_text())["model"] == f"{other}/lm/1/checkpoint"
 
 
 def test_a_real_lm_may_write_more_and_longer(root):
@@ -130,15 +129,15 @@ def test_a_real_lm_may_write_more_and_longer(root):
 def test_rows_are_no_longer_than_the_lm_has_positions(root, tmp_path):
     edit(root / exported.LM / "config.json", lambda values: values.update(max_position_embeddings=4096))
     assert engines(root).facts()["max_model_len"] == 4096
-    engines(root).assemble(tmp_path / "work", Path("/models/final"))
+    engines(root).assemble(tmp_path / "work")
     for name in ("lm", "lm_pt"):
         arguments = json.loads((tmp_path / "work" / name / "1" / "model.json").read_text())
-        assert (arguments["max_model_len"], arguments["model"]) == (4096, "/models/final/lm/1/checkpoint")
+        assert arguments["max_model_len"] == 4096
 
 
 @pytest.mark.parametrize(("device", "told"), [("auto", None), ("cpu", "cpu"), ("cuda", "cuda")])
 def test_pytorch_alone_is_told_a_device(root, tmp_path, device, told):
-    engines(root, device=device).assemble(tmp_path / "work", tmp_path)
+    engines(root, device=device).assemble(tmp_path / "work")
     found = [json.loads((tmp_path / "work" / name / "1" / "model.json").read_text()) for name in ("lm", "lm_pt")]
     assert [arguments.get("device") for arguments in found] == [None, told]
 
@@ -250,7 +249,7 @@ def test_shards_are_linked_and_code_is_not(root, tmp_path):
     for name in ("modeling_qwen3.py", "README.md", "pytorch_model.bin", "other.safetensors"):
         (folder / name).touch()
     chosen(root).check()
-    engines(root).assemble(tmp_path / "work", tmp_path)
+    engines(root).assemble(tmp_path / "work")
     linked = {path.name for path in (tmp_path / "work" / "lm" / "1" / "checkpoint").iterdir()}
     assert linked == {*FILES, *names.values(), "model.safetensors.index.json"} - {"model.safetensors"}
 
@@ -262,7 +261,7 @@ def test_a_downloads_links_become_files(root, tmp_path):
     for path in list(folder.iterdir()):
         path.rename(blobs / path.name)
         path.symlink_to(blobs / path.name)
-    engines(root).assemble(tmp_path / "work", tmp_path)
+    engines(root).assemble(tmp_path / "work")
     for path in (tmp_path / "work" / "lm" / "1" / "checkpoint").iterdir():
         assert path.is_file()
         assert not path.is_symlink()

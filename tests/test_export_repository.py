@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +213,7 @@ def copies(tmp_path: Path, repository: Path) -> Repository:
     assert lm is not None
     engines = LmEngines(lm, "fp32", None, "auto", sources)
     wanted = tuple(artifacts.all_of(checkpoints))
-    return Repository(checkpoints, wanted, "fp32", False, sources, tmp_path / "repository", engines)
+    return Repository(checkpoints, wanted, "fp32", False, sources, engines)
 
 
 def state(copies: Repository) -> tuple[str, dict[str, str]]:
@@ -280,13 +279,6 @@ def test_a_change_in_any_module_that_a_graph_is_made_with_renews_it(kind):
             if isinstance(node, ast.ImportFrom) and node.level == 1:
                 modules = [node.module] if node.module else [name.name for name in node.names]
                 assert {f"{module}.py" for module in modules} <= recipe | NOT_IN_GRAPHS
-
-
-def test_a_moved_build_folder_is_assembled_anew_for_its_lm_alone(copies, tmp_path):
-    """The LM's engines are told an absolute path."""
-    moved = replace(copies, place=tmp_path / "elsewhere")
-    assert moved.digest() != copies.digest()
-    assert replace(moved, lm=None).digest() == replace(copies, lm=None).digest()
 
 
 def test_models_are_found_and_ordered(copies, tmp_path):

@@ -259,7 +259,8 @@ def reason(broken: tuple[TritonControl, Path], changes: dict[str, Any], **config
     for old, new in config.items():
         text = text.replace(old, new)
     (folder / "config.pbtxt").write_text(text)
-    values = json.loads((source / "1" / "model.json").read_text()) | changes
+    checkpoint = {"model": str(source / "1" / "checkpoint")}
+    values = json.loads((source / "1" / "model.json").read_text()) | checkpoint | changes
     (folder / "1" / "model.json").write_text(json.dumps(values))
     with pytest.raises(TritonError) as caught:
         control.load(folder.name, 250)

@@ -29,6 +29,7 @@ class EngineArguments:
     def read(cls, path: str) -> EngineArguments:
         """Those of a model.json, completed for this host; LoadError names the key that stands against it."""
         values = _object(path)
+        _place(values, path)
         _check(values)
         # Only now: importing vLLM takes seconds, and a wrong folder is soon said.
         from vllm import AsyncEngineArgs
@@ -74,6 +75,17 @@ def _object(path: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise LoadError("model.json: must be a JSON object")
     return values
+
+
+def _place(values: dict[str, Any], path: str) -> None:
+    """Makes a checkpoint that is named from the model repository one with an absolute path.
+
+    The official backend has the server's working directory for it, which is to be the repository there. Here that is
+    the folder of the logs, because the repository may be read-only.
+    """
+    if isinstance(values.get("model"), str):
+        repository = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(path))))
+        values["model"] = os.path.join(repository, values["model"])
 
 
 def _check(values: dict[str, Any]) -> None:

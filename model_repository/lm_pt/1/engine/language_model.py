@@ -18,7 +18,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True)
 class Settings:
-    """The model's `model.json`: the checkpoint's folder, what to compute in, where, and how long a row may get."""
+    """The model's `model.json`: the checkpoint's folder, what to compute in, where, and how long a row may get.
+
+    The folder is named from the model repository, which may lie anywhere, or by an absolute path.
+    """
 
     model: Path
     dtype: torch.dtype
@@ -35,7 +38,8 @@ class Settings:
         if given["dtype"] not in DTYPES:
             raise ValueError(f"{file.name}: dtype must be one of {', '.join(DTYPES)}, not {given['dtype']!r}")
         device = given.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(Path(given["model"]), DTYPES[given["dtype"]], int(given["max_model_len"]), device)
+        repository = file.absolute().parents[2]
+        return cls(repository / given["model"], DTYPES[given["dtype"]], int(given["max_model_len"]), device)
 
 
 @dataclass(frozen=True)
