@@ -229,7 +229,8 @@ async def test_the_analysis_of_a_text(client, services):
     assert result["generation_info"].split("\n")[0] == "Analysis Only Mode Complete"
     assert list(entry) == OURS
     assert (entry["file"], entry["prompt"], entry["lyrics"], entry["seed_value"]) == ("", "heard rain", "la", "5")
-    assert entry["metas"] == {"bpm": 88, "duration": None, "genres": "folk", "keyscale": "", "timesignature": ""}
+    assert entry["metas"] == {
+        "bpm": 88, "duration": None, "genres": "folk", "keyscale": "", "timesignature": "", "vocal_language": "de"}
     assert entry["dit_model"] == "None (Analysis Only)"
 
 

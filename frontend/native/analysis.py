@@ -45,7 +45,7 @@ ANALYSES = (
     Analysis("full_analysis_only", "understand", True, True, (*_SOURCE, *_ENGINE),
              {"lm_temperature": 0.3, "lm_top_p": 1.0}, "Full Hardware Analysis Success", "🔎 Full analysis complete"),
     Analysis("analysis_only", "metadata", False, True,
-             (*ASKING, *_SEED, *_ENGINE, "caption", "lyrics", "lm_temperature", "lm_top_k", "lm_top_p",
+             (*ASKING, *_SEED, *_ENGINE, "caption", "lyrics", "instrumental", "lm_temperature", "lm_top_k", "lm_top_p",
               "lm_repetition_penalty", "use_cot_caption", "use_cot_language"),
              {}, "Success", "Analysis Only Mode Complete"),
 )
