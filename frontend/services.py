@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
@@ -252,11 +251,15 @@ class Services:
     async def _keep_catalogue(self) -> None:
         """Ask until every model is ready for the first time, then follow what the pipeline says of itself."""
         while True:
-            with contextlib.suppress(SongError):
+            try:
                 catalogue = await self._describe()
                 if self.catalogue is not None or not await self.songs.models_missing(catalogue.triton_models()):
                     self._follow_catalogue(catalogue)
                 await self._look_for_lm(catalogue)
+            except SongError:
+                pass  # away, or not there yet
+            except Exception:
+                log.exception("the pipeline's description could not be read")
             await asyncio.sleep(self._rest())
 
     def _follow_catalogue(self, catalogue: Catalogue) -> None:

@@ -34,7 +34,8 @@ def unread(
 def listed(names: Iterable[str]) -> str:
     """Names that a client made up, as a part of one line; of many the first ones."""
     known = list(names)
-    shown = [" ".join(name.encode(errors="replace").decode().split())[:_SHOWN] for name in known[:MOST_NAMED]]
+    shown = [" ".join(name[: 4 * _SHOWN].split())[:_SHOWN].encode(errors="replace").decode()
+             for name in known[:MOST_NAMED]]
     more = len(known) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 

@@ -16,8 +16,9 @@ from frontend.gzipped import Gunzip
 from frontend.native.routes import create_app
 from frontend.services import Services
 from frontend.settings import resolve
+from tests.support.waiting import until
 from tests.test_native_fields import WITH_LM
-from tests.test_uploads import COVER, SOUND, kept, until
+from tests.test_uploads import COVER, SOUND, kept
 
 GENERATE, CHAT = "/v1/music/generate", "/v1/chat/completions"
 JSON = {"Content-Type": "application/json"}

@@ -14,6 +14,7 @@ from frontend.progress import percent
 from frontend.songs.events import Planning, Step
 from tests.scripted import ended
 from tests.serving import SentEvent, sent_events, served
+from tests.support.waiting import until
 
 BODY = {"batch_size": 1, "audio_format": "wav", "use_random_seed": False, "seed": 1}
 
@@ -37,13 +38,6 @@ def nobody_claims(scripted, tmp_path):
 
 
 KEY = {"Authorization": "Bearer key"}
-
-
-async def until(condition, seconds=20):
-    """Waits for what nobody can be asked to wait for."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def submit(client, script):

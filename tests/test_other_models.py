@@ -3,6 +3,7 @@
 # mypy: allow-untyped-calls
 
 import asyncio
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from frontend.services import Services
 from frontend.settings import resolve
 from frontend.songs.events import Audio, Done
 from tests.scripted import ended
+from tests.support.waiting import until
 from tests.test_native_fields import BASE, DESCRIBED, TURBO
 
 OTHER = {**BASE, "name": "other-base", "audio_is_noise": False}
@@ -60,12 +62,6 @@ async def services(tmp_path, monkeypatch):
     async with services:
         await until(lambda: services.engines_seen)
         yield services
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 async def submit(services, **fields):
@@ -138,6 +134,6 @@ async def test_fewer_workers_lose_no_call(services):
     services.songs.gate.set()
     for capacity in (5, 1, 4, 1):
         services.songs.described = services.songs.described | {"capacity": capacity}
-        await until(lambda capacity=capacity: services.in_flight() == capacity)
+        await until(partial(lambda capacity: services.in_flight() == capacity, capacity))
         job = await ended(services, (await submit(services))["job_id"])
         assert str(job.state) == "succeeded"

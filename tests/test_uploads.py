@@ -27,6 +27,7 @@ from frontend.services import Services
 from frontend.settings import resolve
 from frontend.songs.wire import encode
 from frontend.uploads import Uploads
+from tests.support.waiting import until
 from tests.test_native_fields import BOTH
 
 ONLY = f"it must be {FORMATS}"
@@ -231,12 +232,6 @@ async def test_a_client_that_leaves_midway_leaves_nothing_behind(services):
         await connection.disconnect()
     await until(lambda: not kept(services))
     assert not await services.store.list(10)
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  the condition is on disk
-            await asyncio.sleep(0.01)
 
 
 async def test_uploads_survive_a_restart_and_orphans_do_not(services):

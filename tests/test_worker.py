@@ -21,6 +21,7 @@ from frontend.songs.client import SongClient
 from frontend.songs.errors import song_error
 from frontend.uploads import Uploads
 from frontend.worker import Folders, Workers
+from tests.support.waiting import until
 
 # The caption is a script, one word per attempt: an error status, "die" (the process), "cut" (no result), "hang", "ok",
 # "echo" (sends what was uploaded, source and reference as two items, at their level), "lm" (the LM has a part in it).
@@ -259,7 +260,7 @@ async def test_uploads_reach_the_pipeline_and_come_back_bit_by_bit(frontend):
         first, second = files_of(frontend, job)
         assert np.array_equal(first, source)
         assert np.array_equal(second, reference)
-    assert uploads_left(frontend) == 0
+    await until(lambda: not uploads_left(frontend))  # they go right after the job has ended
 
 
 async def test_uploads_stay_until_the_job_has_ended(tmp_path, faulty):
@@ -280,7 +281,7 @@ async def test_uploads_stay_until_the_job_has_ended(tmp_path, faulty):
         job = await second.ended(gone)
         assert (job.state, job.attempts, job.error) == (
             State.FAILED, 1, "src_audio: the uploaded file is gone from the server's disk")
-        assert uploads_left(second) == 0
+        await until(lambda: not uploads_left(second))
 
 
 async def test_a_pipeline_that_dies_in_a_song_is_noticed(frontend):

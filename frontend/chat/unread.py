@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 
 from frontend.fields import Fields
 from frontend.unbuilt import NAMES as UNBUILT
+from frontend.unread import listed
 
 from .fields import AUDIO, CONFIGS, TABLE
 from .form import OPTIONS, STREAM_OPTIONS
 from .messages import Message
 
 _MODALITIES = "modalities"
-_MOST = 20  # names in one line
-_SHOWN = 80  # characters of a name
 _NESTED = frozenset(name for entry in TABLE if entry.nested for name in entry.names) | UNBUILT
 # A flat `format` is read as nothing.
 _FLAT = (frozenset(name for entry in TABLE for name in entry.names) | UNBUILT | frozenset(STREAM_OPTIONS)
@@ -37,9 +36,9 @@ def _lines(body: Mapping[str, object], fields: Fields, message: Message) -> Iter
     if _is_sent(wanted) and not (isinstance(wanted, list) and "audio" in wanted):
         yield f"{_MODALITIES} was not used: every answer has text and audio"
     if names := list(_strangers(body)):
-        yield f"not used, because nothing here has such a name: {_listed(names)}"
+        yield f"not used, because nothing here has such a name: {listed(names)}"
     if message.others:
-        yield f"messages: parts of another type than text and input_audio were not used: {_listed(message.others)}"
+        yield f"messages: parts of another type than text and input_audio were not used: {listed(message.others)}"
     if message.is_not_alone:
         yield "messages: the last one of a user was used, no other"
 
@@ -59,10 +58,3 @@ def _strangers(body: Mapping[str, object]) -> Iterator[str]:
 def _is_sent(value: object) -> bool:
     """Whether a client means something by a value; false and 0 are something."""
     return not (value is None or value in ([], {}) or (isinstance(value, str) and not value.strip()))
-
-
-def _listed(names: Sequence[str]) -> str:
-    """A client's words as a short line that anybody can write down."""
-    shown = [" ".join(name[: 4 * _SHOWN].split())[:_SHOWN] for name in names[:_MOST]]
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(shown).encode(errors="replace").decode() + more

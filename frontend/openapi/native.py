@@ -45,7 +45,8 @@ _FILES: dict[str, Json] = {
 def operations() -> tuple[Operation, ...]:
     """Every route, in the order of the documentation."""
     return (
-        Operation("POST", "/v1/music/generate", "queues a song: `{\"job_id\", \"status\", \"queue_position\"}`",
+        Operation("POST", "/v1/music/generate", "queues a song or an analysis: `{\"job_id\", \"status\", "
+                  "\"queue_position\"}`",
                   {JSON: answers.SUBMITTED}, _SUBMITS, _song_bodies(TABLE, "metas"), (_ONCE,)),
         Operation("POST", "/v1/music/random", "queues a song that the 5 Hz LM invents; its only field is `thinking`, "
                   "in JSON or in the query", {JSON: answers.SUBMITTED}, _SUBMITS,
