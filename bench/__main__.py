@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
 import os
 import platform
 import statistics
@@ -11,19 +10,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import soundfile
 
 from bench.busy import measure_busy
 from bench.fair import measure_fair
 from bench.formats import report_formats
+from bench.long import measure_long
 from bench.memory import PeakMemory
 from bench.models_alone import ModelsAlone
 from bench.ports import free_ports
 from bench.scrape import scrape, total
+from bench.soak import measure_soak
+from bench.songs import CAPTION, LYRICS, make, order
 from embedded import stack_file
 from embedded.borrowed_stack import borrow
 from embedded.stack_file import StackFile
@@ -34,8 +34,7 @@ from frontend.settings import resolve
 from frontend.songs.client import SongClient
 from frontend.songs.events import Audio
 
-SONG = {"caption": "lo-fi piano, rain on a window", "steps": 8, "seeds": [42],
-        "lyrics": "[verse]\nSoft notes in the morning light\n[chorus]\nStay"}
+SONG = {"caption": CAPTION, "lyrics": LYRICS, "steps": 8, "seeds": [42]}
 PORTS = ("ACESTEP_API_PORT", "OPENROUTER_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
 
 
@@ -44,10 +43,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--long", action="store_true", help="instead: one 600 s song and one 600 s cover, their memory")
-    parser.add_argument("--fair", action="store_true", help="instead: a short song beside long ones, and throughput")
-    parser.add_argument("--busy", action="store_true", help="instead: loop lag under songs with uploads and codes")
-    parser.add_argument("--formats", action="store_true", help="instead, without a stack: time to write each format")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--long", action="store_true", help="instead: songs of 600 s, and memory before and after them")
+    kind.add_argument("--soak", type=int, nargs="?", const=2000, metavar="SONGS",
+                      help="instead: memory over so many short songs (2000)")
+    kind.add_argument("--fair", action="store_true", help="instead: a short song beside long ones, and throughput")
+    kind.add_argument("--busy", action="store_true", help="instead: loop lag under songs with uploads and codes")
+    kind.add_argument("--formats", action="store_true", help="instead, without a stack: time to write each format")
     arguments = parser.parse_args()
     if arguments.formats:
         report_formats(min(arguments.rounds, 5))
@@ -55,13 +57,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="acestep-bench-") as state:
         os.environ |= {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
         # With an LM the song would be planned first, which bench.lm measures.
-        os.environ |= {"ACESTEP_TMPDIR": state, "LM": "none"}
+        os.environ |= {"ACESTEP_TMPDIR": state, "LM": "none", "JOB_KEEP_COUNT": "50"}
         settings = resolve({}, os.environ, {})
         with borrow(settings, print):
             running = stack_file.read(settings.state)
             assert running is not None
             if arguments.long:
                 measure_long(running)
+            elif arguments.soak:
+                measure_soak(running, arguments.soak)
             elif arguments.fair:
                 measure_fair(running, arguments.rounds)
             elif arguments.busy:
@@ -80,7 +84,7 @@ def measure(running: StackFile, rounds: int, seconds: float) -> None:
     parts: dict[str, list[float]] = {}
     pcm = sing(running.triton_grpc, song)[1]
     models.sing(**song)
-    end_to_end(running.api, seconds)
+    make(running.api, order(seconds))
     before = scrape(running.triton_metrics)
     for _ in range(rounds):
         alone = models.sing(**song)
@@ -88,28 +92,15 @@ def measure(running: StackFile, rounds: int, seconds: float) -> None:
         for name, value in alone.items():
             parts.setdefault(name, []).append(value)
         times["pipeline"].append(sing(running.triton_grpc, song)[0])
-        times["end to end"].append(end_to_end(running.api, seconds))
+        times["end to end"].append(make(running.api, order(seconds)))
     after = scrape(running.triton_metrics)
     # In a run of its own: reading the memory of a dozen processes takes time that songs would miss.
     with PeakMemory(running.pid, running.shm_prefix) as memory:
-        end_to_end(running.api, seconds)
+        make(running.api, order(seconds))
     report(times, parts, seconds)
     report_metrics(before, after)
     report_files(pcm)
     print(f"\n{memory}")
-
-
-def measure_long(running: StackFile) -> None:
-    """The longest songs there are: time, memory and shared memory of each."""
-    tones = np.sin(np.arange(600 * 48_000, dtype=np.float32) * 0.05)
-    source = np.stack([tones, tones[::-1]]) * np.float32(0.5)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "source.wav"
-        soundfile.write(file, source.T, 48_000, subtype="FLOAT")
-        for task, seconds in (("text2music", 600), ("cover", 600)):
-            with PeakMemory(running.pid, running.shm_prefix) as memory:
-                taken = end_to_end(running.api, seconds, task, file if task == "cover" else None)
-            print(f"\n{seconds} s {task}: {taken:.0f} s; {memory}")
 
 
 def sing(grpc: str, song: dict[str, Any]) -> tuple[float, npt.NDArray[np.float32]]:
@@ -122,22 +113,6 @@ def sing(grpc: str, song: dict[str, Any]) -> tuple[float, npt.NDArray[np.float32
         await client.close()
         return taken, np.concatenate(chunks, axis=1)
     return asyncio.run(run())
-
-
-def end_to_end(api: str, seconds: float, task: str = "text2music", source: Path | None = None) -> float:
-    """Seconds from the POST to the finished wav: the POST's own time, then the job's own timestamps."""
-    body = {"caption": SONG["caption"], "lyrics": SONG["lyrics"], "audio_duration": seconds, "audio_format": "wav",
-            "batch_size": 1, "seed": 42, "use_random_seed": False, "task_type": task}
-    with httpx.Client(base_url=api, timeout=300) as client, contextlib.ExitStack() as files:
-        begin = time.time()
-        sent: dict[str, Any] = {"json": body}
-        if source is not None:
-            sent = {"data": body, "files": {"src_audio": files.enter_context(source.open("rb"))}}
-        job = client.post("/v1/music/generate", **sent).raise_for_status().json()["job_id"]
-        while (state := client.get(f"/v1/jobs/{job}").json())["status"] in ("queued", "running"):
-            time.sleep(0.2)
-        assert state["status"] == "succeeded", state["error"]
-        return float(state["finished_at"] - begin)
 
 
 def report(times: dict[str, list[float]], parts: dict[str, list[float]], seconds: float) -> None:

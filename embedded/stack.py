@@ -174,8 +174,8 @@ class Stack:
         return self._server
 
     def _start_frontend(self) -> Child:
-        env = {**os.environ, **self.settings.environment(), "PYTHONPATH": str(exporter.SOURCE_ROOT),
-               "PYTHONUNBUFFERED": "1"}
+        env = {**triton_process.MALLOC, **os.environ, **self.settings.environment(),
+               "PYTHONPATH": str(exporter.SOURCE_ROOT), "PYTHONUNBUFFERED": "1"}
         log = self.identity.state / "logs" / "frontend.log"
         self._frontend = Child(ChildSpec("frontend", [sys.executable, "-m", "frontend"], env, log), self.identity)
         return self._frontend

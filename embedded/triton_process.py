@@ -16,6 +16,9 @@ from embedded.triton_tree import TritonTree
 ADDRESS = "127.0.0.1"
 EXIT_TIMEOUT = 3  # seconds; an idle HTTP keep-alive connection holds the server back for all of them
 STUB_TIMEOUT = 600  # seconds a model may take to initialise: real weights on a slow disk
+# Blocks of 1 MiB and more are mapped, and given back when they are freed; so is what is free at the end of a heap, and
+# threads share two heaps. By itself glibc keeps blocks of up to 32 MiB in as many heaps as eight times the cores.
+MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(shm.MIB), "MALLOC_TRIM_THRESHOLD_": str(shm.MIB)}
 # A stub is an embedded interpreter that finds this one by PATH; these would lead it elsewhere.
 DROPPED = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "LD_PRELOAD")
 
@@ -76,8 +79,11 @@ def command(tree: TritonTree, options: TritonOptions, identity: Identity) -> lis
 
 
 def environment(tree: TritonTree, base: Mapping[str, str]) -> dict[str, str]:
-    """Environment of server and stubs: this interpreter first on PATH, the wheel's libraries first on the loader's."""
-    env = {name: value for name, value in base.items() if name not in DROPPED}
+    """Environment of server and stubs: this interpreter first on PATH, the wheel's libraries first on the loader's.
+
+    The base may say otherwise about malloc.
+    """
+    env = MALLOC | {name: value for name, value in base.items() if name not in DROPPED}
     env["PATH"] = os.pathsep.join([str(Path(sys.prefix, "bin")), base.get("PATH", os.defpath)])
     env["LD_LIBRARY_PATH"] = os.pathsep.join(
         [*map(str, tree.libraries), *([base["LD_LIBRARY_PATH"]] if base.get("LD_LIBRARY_PATH") else [])]
