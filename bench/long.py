@@ -40,6 +40,8 @@ def measure_long(running: StackFile) -> None:
                   "after\n\n| process (its own, MiB) | before | peak | a minute after | of before |")
             print("| --- | --- | --- | --- | --- |")
             for process, held in before.items():
+                if process not in after:  # a worker process that has ended
+                    continue
                 now = after[process].own
                 verdict = "" if now <= RETURNED * held.own else " KEPT"
                 print(f"| {process} | {held.own:.0f} | {memory.processes[process]:.0f} | {now:.0f} | "

@@ -52,7 +52,8 @@ def shared_memory(prefix: str) -> float:
 class PeakMemory:
     """Peak of the summed proportional set size (shared pages counted once), in MiB, of all and by kind.
 
-    `processes` are the peaks of what each process has to itself; `shared` is the peak of what the stack's own regions hold of /dev/shm.
+    `processes` are the peaks of what each process has to itself; `shared` is the peak of what the stack's own regions
+    hold of /dev/shm.
     """
 
     def __init__(self, root: int, shm_prefix: str, interval: float = 0.5) -> None:
