@@ -131,7 +131,7 @@ def test_uploads_that_pretend(api, frontend, name):
 
 
 def test_of_a_thousand_channels_the_first_two_are_taken(api):
-    form = struct.pack("<IHHIIHH", 16, 1, 1024, 384_000, 2**31, 2048, 16)
+    form = struct.pack("<IHHIIHH", 16, 1, 1024, 4_000, 2**31, 2048, 16)
     data = b"RIFF\xff\xff\xff\x7fWAVEfmt " + form + b"data\x00\x00\x10\x00" + b"\0" * (1 << 20)
     assert api.post(GENERATE, data=COVER, files={"src_audio": data}).status_code == 200
 

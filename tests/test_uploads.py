@@ -89,7 +89,7 @@ async def test_a_form_with_files_becomes_a_job_with_uploads(services):
         "unknown": ("y", b"z" * 100_000), "lyrics": (None, "la\r\nlà 🎵"),
     })
     assert (job.work.song["task"], job.work.song["bpm"], job.work.song["cover_strength"]) == ("cover", 90, 0.5)
-    assert job.work.song["lyrics"] == "la\r\nlà 🎵"
+    assert job.work.song["lyrics"] == "la\nlà 🎵"
     source, reference = job.work.uploads["src_audio"], job.work.uploads["reference_audio"]
     assert kept(services) == sorted([source.file, reference.file])
     assert (services.settings.state / "uploads" / source.file).read_bytes() == SOUND
