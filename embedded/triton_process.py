@@ -69,6 +69,8 @@ def command(tree: TritonTree, options: TritonOptions, identity: Identity) -> lis
         f"--http-address={ADDRESS}", f"--grpc-address={ADDRESS}", f"--metrics-address={ADDRESS}",
         f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}",
         f"--exit-timeout-secs={EXIT_TIMEOUT}",
+        # Triton would keep the messages of its last eight requests for reuse: 230 MB for ten minutes of audio.
+        "--grpc-infer-allocation-pool-size=0",
         f"--backend-config=python,shm-region-prefix-name={identity.shm_prefix}",
         f"--backend-config=python,shm-default-byte-size={shm.region_bytes()}",
         f"--backend-config=python,stub-timeout-seconds={STUB_TIMEOUT}",
