@@ -134,6 +134,8 @@ def test_every_curl_example(api, made, heard, command):
     if "-o song.mp3" in command:
         assert (folder / "song.mp3").read_bytes() == made.song
         check_song(made.song)
+    elif "full_analysis_only" in command:
+        assert ended(api, json.loads(answer)["job_id"])["result"]["audio_codes"]
     elif "/v1/music/generate" in command:
         check_song(api.get(ended(api, json.loads(answer)["job_id"])["result"]["first_audio_path"]).content)
     elif "/chat/completions" in command:

@@ -27,7 +27,7 @@ TESTS = Path(__file__).parent
 ELSEWHERE = {
     "audio_format": "test_native_api.py::test_wav_and_flac_hold_the_same_song_and_a_seed_gives_equal_bytes",
     "audio_duration": "test_native_api.py::test_two_mp3_of_thirty_seconds_by_default",
-    "use_random_seed": "test_native_fields.py::test_seeds_are_resolved_at_submission",
+    "use_random_seed": "test_seeds_sent.py::test_seeds_are_resolved_at_submission",
     "batch_size": "test_native_api.py::test_an_item_of_a_batch_is_the_song_of_its_seed",
     "task_type": "test_native_api.py::test_each_task_makes_a_song_from_uploads",
     "reference_audio_path": "test_field_effects.py::test_a_path_makes_the_song_of_its_upload",
@@ -38,6 +38,9 @@ ELSEWHERE = {
     "sample_mode": "test_native_lm.py::test_a_sample_of_nothing",
     "sample_query": "test_native_lm.py::test_a_wish_in_plain_words",
     "use_format": "test_native_lm.py::test_formatting_betters_the_caption_and_keeps_the_rest",
+    "extract_codes_only": "test_analysis.py::test_codes_alone",
+    "full_analysis_only": "test_analysis.py::test_the_full_analysis",
+    "analysis_only": "test_analysis.py::test_the_analysis_of_a_text",
     "use_cot_caption": "test_lm_song.py::test_cot_flags_off_leave_caption_and_language",
     "use_cot_language": "test_lm_song.py::test_cot_flags_off_leave_caption_and_language",
     **dict.fromkeys(
