@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from typing import Any
+from contextlib import aclosing
 
 import numpy as np
 
 from bench.scrape import scrape, total
 from embedded.stack_file import StackFile
 from frontend.songs.client import SongClient
+from frontend.songs.events import Step
 from frontend.songs.wire import Floats
 
 LAG = "acestep_event_loop_lag_seconds"
@@ -47,18 +48,22 @@ async def _songs(grpc: str, rounds: int) -> None:
     async def heard() -> Floats:
         return upload
 
-    async def sing(number: int) -> None:
-        song: dict[str, Any] = {"kind": "song", "caption": f"busy {number}", "steps": 8}
-        if number % 2:
-            codes = [[(item * 97 + code * 7_919) % 64_000 for code in range(3_000)] for item in range(8)]
-            song |= {"duration": 10, "seeds": list(range(8)), "codes": codes, "return": ["codes"]}
-            sound = {}
-        else:
-            song |= {"task": "cover", "seeds": [number], "return": ["latents"]}
-            sound = {"src_audio": heard, "reference_audio": heard}
-        async for _ in client.song(song, audio=sound):
+    async def cover(number: int) -> None:
+        song = {"kind": "song", "caption": f"busy {number}", "steps": 8, "task": "cover", "seeds": [number],
+                "return": ["latents"]}
+        async for _ in client.song(song, audio={"src_audio": heard, "reference_audio": heard}):
             pass
 
+    async def codes(number: int) -> None:
+        """As many codes as a request may have; their 80 minutes of music would take too long, so its client leaves."""
+        text = [[(item * 97 + code * 7_919) % 64_000 for code in range(3_000)] for item in range(8)]
+        song = {"kind": "song", "caption": f"codes {number}", "seeds": list(range(8)), "codes": text,
+                "return": ["codes"]}
+        async with aclosing(client.song(song)) as events:
+            async for event in events:
+                if isinstance(event, Step):
+                    break
+
     for _ in range(rounds):
-        await asyncio.gather(*(sing(number) for number in range(8)))
+        await asyncio.gather(*((codes if number % 2 else cover)(number) for number in range(8)))
     await client.close()
