@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import lameenc
 import numpy as np
 import pytest
 
@@ -181,3 +182,28 @@ def test_a_film_that_keeps_its_sound_elsewhere_opens_nothing(tmp_path, monkeypat
 def test_whatever_ffmpeg_asks_to_open_is_refused():
     with pytest.raises(PermissionError):
         ffmpeg._open_nothing(str(Path(__file__)), 1, {})
+
+
+def mp3_that_says_no_length(path):
+    """Twelve seconds at a variable rate, without the frame that says how long it is."""
+    encoder = lameenc.Encoder()
+    encoder.set_channels(1)
+    encoder.set_in_sample_rate(48_000)
+    encoder.set_vbr(4)
+    encoder.set_vbr_quality(4)
+    noise = np.random.default_rng(0).standard_normal(12 * 48_000) * 1_000
+    path.write_bytes(bytes(encoder.encode(noise.astype("<i2").tobytes())) + bytes(encoder.flush()))
+    return path
+
+
+def test_an_mp3_that_says_no_length_is_heard_to_its_end(tmp_path):
+    assert 0 <= measure(mp3_that_says_no_length(tmp_path / "radio")) - 12 * 48_000 <= 2 * 1152
+
+
+def test_a_damaged_mp3_is_refused(tmp_path):
+    path = mp3_that_says_no_length(tmp_path / "damaged")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 :: 500] = bytes(len(data[len(data) // 3 :: 500]))
+    path.write_bytes(data)
+    with pytest.raises(UnreadableAudio, match=f"^{NOTHING}$"):
+        measure(path)

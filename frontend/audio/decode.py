@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 FORMATS = "wav, flac, ogg, opus, mp3, m4a, aac, webm, mp4 or mov"
 UNREADABLE = f"cannot be read; it must be {FORMATS}"
 MAX_SECONDS = 600
-_CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
+_CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG"})
 _LOWEST_RATE, _HIGHEST_RATE = 4_000, 384_000
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a FLAC file that was written as a stream
 _BLOCK = 1 << 17  # values of one read, all channels together
@@ -69,12 +69,19 @@ def decode(path: Path) -> Iterator[Floats]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Sound]:
-    """The file by libsndfile; by FFmpeg where libsndfile does not know it."""
+    """The file by libsndfile; by FFmpeg where libsndfile does not know it, and every mp3.
+
+    libsndfile guesses how long an mp3 is that does not say so, stops there, and takes a damaged one for its end.
+    """
     try:
         stream = _Stream(path)
     except soundfile.LibsndfileError:
+        stream = None
+    if stream is None or stream.format == "MP3":
         from .ffmpeg import open_sound  # takes a tenth of a second, which most files do without
 
+        if stream is not None:
+            stream.close()
         with open_sound(path) as sound:
             yield sound
         return
@@ -90,7 +97,7 @@ def _open(path: Path) -> Iterator[Sound]:
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is only read onwards. Otherwise soundfile seeks after every read, and an mp3 breaks there."""
+    """A file that is only read onwards; otherwise soundfile seeks after every read."""
 
     def seekable(self) -> bool:
         return False

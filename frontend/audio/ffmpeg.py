@@ -1,4 +1,4 @@
-"""What phones and browsers record, read by FFmpeg: the first sound of m4a, aac, webm and video files.
+"""What phones and browsers record, and mp3, read by FFmpeg: the first sound of m4a, aac, webm and video files.
 
 A file is read as bytes and nothing else is opened for it, whatever it refers to: formats that are lists of other files
 are not known here, and neither are video codecs. The container's own word on encoder delay and edit lists is followed.
@@ -20,7 +20,7 @@ from .decode import UNREADABLE, Sound, UnreadableAudio
 Floats = npt.NDArray[np.float32]
 
 # FFmpeg's names of containers (one is called by six of them) and of decoders.
-_CONTAINERS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "aac", "amr", "avi")
+_CONTAINERS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "aac", "amr", "avi", "mp3")
 _DECODERS = (
     "aac", "alac", "ac3", "eac3", "amrnb", "amrwb", "flac", "mp2", "mp3", "mp3float", "opus", "libopus", "vorbis",
     "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_f32be", "pcm_f32le", "pcm_u8",
@@ -55,6 +55,8 @@ def _sound(container: av.container.InputContainer) -> Sound:
     if stream.codec_context.codec.name not in _DECODERS:
         raise UnreadableAudio(UNREADABLE)
     seconds = None if stream.duration is None or stream.time_base is None else float(stream.duration * stream.time_base)
+    if container.format.name == "mp3":
+        seconds = None  # a guess where the file does not say it
     frames = container.decode(stream)
     # The header may not know the rate: HE-AAC doubles what it says there.
     first = next(frames, None)
