@@ -13,7 +13,7 @@ _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Headers of our answers that scripts could not read otherwise.
 EXPOSED = (
     "Accept-Encoding", "Accept-Ranges", "Allow", "Content-Disposition", "Content-Length", "Content-Range", "ETag",
-    "Location", "Retry-After", "WWW-Authenticate", "x-should-retry",
+    "Location", "Retry-After", "WWW-Authenticate", "X-Not-Used", "x-should-retry",
 )
 _PREFLIGHT_SECONDS = 600
 _REFUSED = "Origin: pages from there may change nothing here; CORS_ORIGINS lists those that may"

@@ -33,8 +33,9 @@ async def decompressed(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[byte
     try:
         async for data in body:
             for piece in gunzip.feed(data):
-                yield piece
-                await asyncio.sleep(0)  # a little data may hold very much
+                if piece:
+                    yield piece
+                await asyncio.sleep(0)  # a little data may hold very much, or very many empty members
     except zlib.error:
         raise _broken() from None
     if gunzip.is_within:
@@ -53,7 +54,7 @@ class Gunzip:
         return self._member is not None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What comes out of `data`, at most _PIECE bytes at a time. Errors: zlib.error."""
+        """What comes out of `data`, at most _PIECE bytes at a time, also nothing at times. Errors: zlib.error."""
         for begin in range(0, len(data), _PIECE):
             yield from self._feed(data[begin : begin + _PIECE])
 
@@ -62,8 +63,7 @@ class Gunzip:
             if self._member is None:
                 self._member = zlib.decompressobj(wbits=_GZIP)
             piece = self._member.decompress(data, _PIECE)
-            if piece:
-                yield piece
+            yield piece
             if self._member.eof:
                 data, self._member = self._member.unused_data, None
                 continue

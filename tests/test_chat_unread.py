@@ -50,6 +50,8 @@ def test_names_that_nothing_has(sent, names):
     {"modalities": ["text", "audio"]},
     {"audio": {"format": "mp3"}}, {"audio": {}}, {"audio_config": {"keyScale": "Am", "format": "wav"}}, {"topP": 0.5},
     {"stream": True, "stream_options": {"include_usage": True}}, {"lora_path": False, "retakeSeed": 5}, {"n": 2},
+    {"extract_codes_only": False, "audio_config": {"analysisOnly": False}},
+    {"audio": [], "audio_config": [], "stream_options": []},
 ])
 def test_what_is_read_and_what_is_empty_is_not_named(sent):
     assert notes(**sent) == ()

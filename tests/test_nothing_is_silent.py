@@ -70,7 +70,7 @@ def test_the_names_are_one_short_line():
 
 def test_the_notes_of_a_job_begin_with_the_fields():
     assert submission({"caption": "x", "seed": 5, "retakeSeed": 1, "colour": 1}, BOTH).notes == (
-        "seed was not used: use_random_seed is true", "not built, and at values that change nothing: retakeSeed",
+        "seed was not used: use_random_seed is true", "not served, and at values that change nothing: retakeSeed",
         f"{NO_FIELD}colour")
 
 
@@ -80,7 +80,7 @@ def test_the_notes_of_a_job_begin_with_the_fields():
     ({"thinking": True}, {"thinking": "no"}, ["query.thinking was not used: thinking wins"]),
     ({"thinking": True, "Thinking": False}, {"Thinking": "1"}, ["Thinking was not used: thinking wins"]),
     ({"retake_variance": 0, "fadeInDuration": "0"}, {"retake_seed": "5"},
-     ["not built, and at values that change nothing: retake_variance, retake_seed, fadeInDuration"]),
+     ["not served, and at values that change nothing: retake_variance, retake_seed, fadeInDuration"]),
 ])
 def test_of_a_random_song(body, query, lines):
     assert list(random_submission(body, query, WITH_LM).notes) == lines
@@ -121,7 +121,7 @@ NO_PARAMETER = "not used, because no parameter is called so: "
 
 
 @pytest.mark.parametrize("path", [
-    "/v1/jobs", "/v1/models", "/v1/stats", "/health", "/livez", "/openapi.json"])
+    "/v1/jobs", "/v1/models", "/v1/models/tiny-turbo", "/v1/stats", "/health", "/livez", "/openapi.json"])
 async def test_query_parameters_that_no_route_reads(services, path):
     plain = await (await ask(services, "GET", path)).get_json()
     answer = await ask(services, "GET", f"{path}?colour=blue&_=5&colour=red")
@@ -181,7 +181,7 @@ async def test_tasks_asked_for(services):
      [f"{NO_FIELD}colour, ai_token, param_obj.genre"]),
     ({"prompt": "pop", "temperature": 0, "lm_top_k": 5}, ["lm_top_k was not used: lm_temperature is 0"]),
     ({"prompt": "pop", "lyrics": "la", "instrumental": True}, ["lyrics was not used: the song is instrumental"]),
-    ({"prompt": "pop", "retake_seed": 5}, ["not built, and at values that change nothing: retake_seed"]),
+    ({"prompt": "pop", "retake_seed": 5}, ["not served, and at values that change nothing: retake_seed"]),
 ])
 async def test_texts_that_are_improved(services, monkeypatch, sent, lines):
     asked = []

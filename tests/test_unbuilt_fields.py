@@ -93,7 +93,7 @@ def test_what_matters_only_beside_those_passes_and_is_named(sent):
         made, plain = reader({"caption": "x"} | sent), reader({"caption": "x"})
         assert (made.values, made.sent, set(made.unbuilt)) == (plain.values, plain.sent, set(sent))
     assert submission({"caption": "x", "retakeSeed": 5, "fade_in_duration": 0}, BOTH, draw=lambda: 7).notes == (
-        "not built, and at values that change nothing: retakeSeed, fade_in_duration",)
+        "not served, and at values that change nothing: retakeSeed, fade_in_duration",)
 
 
 async def test_over_http(scripted, tmp_path):

@@ -8,14 +8,15 @@ from frontend.fields import Fields
 from frontend.unbuilt import NAMES as UNBUILT
 from frontend.unread import listed
 
-from .fields import AUDIO, CONFIGS, TABLE
+from .fields import AUDIO, CONFIGS, REFUSED, TABLE
 from .form import OPTIONS, STREAM_OPTIONS
 from .messages import Message
 
 _MODALITIES = "modalities"
-_NESTED = frozenset(name for entry in TABLE if entry.nested for name in entry.names) | UNBUILT
+_UNSERVED = UNBUILT | {name for entry in REFUSED for name in entry.names}
+_NESTED = frozenset(name for entry in TABLE if entry.nested for name in entry.names) | _UNSERVED
 # A flat `format` is read as nothing.
-_FLAT = (frozenset(name for entry in TABLE for name in entry.names) | UNBUILT | frozenset(STREAM_OPTIONS)
+_FLAT = (frozenset(name for entry in TABLE for name in entry.names) | _UNSERVED | frozenset(STREAM_OPTIONS)
          | {"messages", "audio", *CONFIGS, _MODALITIES}) - {"format"}
 _OBJECTS: tuple[tuple[tuple[str, ...], Collection[str]], ...] = (
     (CONFIGS, _NESTED), (("audio",), {name for entry in AUDIO for name in entry.names}),
@@ -47,7 +48,7 @@ def _strangers(body: Mapping[str, object]) -> Iterator[str]:
     """The names that no field has, with the path to them."""
     yield from (name for name, value in body.items() if name not in _FLAT and _is_sent(value))
     for names, known in _OBJECTS:
-        given = [name for name in names if body.get(name) not in (None, "")]
+        given = [name for name in names if body.get(name) not in (None, "", [])]
         for name in given[:1]:
             inner = body[name]
             assert isinstance(inner, Mapping), "another value was refused"

@@ -5,6 +5,7 @@ It is there only when there is something to name. An answer that is no JSON obje
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from quart import Quart, Response, g, request
@@ -16,6 +17,7 @@ from frontend.unread import listed
 from . import sample
 
 HEADER = "X-Not-Used"
+_CONVERTER = re.compile("<[a-z]+:")  # Quart's, which the documentation leaves out
 _LONGEST = 1000  # of a header; proxies refuse long ones
 
 
@@ -29,7 +31,7 @@ def name_unread(app: Quart) -> None:
     read = {each.path: {entry["name"] for entry in each.parameters if entry["in"] == "query"} for each in operations()}
 
     async def end(response: Response) -> Response:
-        rule = None if request.url_rule is None else request.url_rule.rule
+        rule = None if request.url_rule is None else _CONVERTER.sub("<", request.url_rule.rule)
         if rule is None or response.status_code >= 400:
             return response
         if rule != sample.PATH:  # its job names them

@@ -285,7 +285,7 @@ def unused(asked: Asked) -> Iterator[str]:
     if same:
         yield f"not used, and at their defaults: {', '.join(same)}"
     if asked.fields.unbuilt:
-        yield f"not built, and at values that change nothing: {', '.join(asked.fields.unbuilt)}"
+        yield f"not served, and at values that change nothing: {', '.join(asked.fields.unbuilt)}"
     yield from folded(asked.fields)
     yield from asked.fields.notes
 
