@@ -36,7 +36,7 @@ class Task:
 
 
 # The LM: upstream 6d467e4 (inference.py, skip_lm_tasks): its caption would replace the task's. Codes are for songs
-# without a source alone. repaint's cover strength: behaviour 7.
+# without a source alone. repaint's cover strength: docs/behaviour.md, Sampling.
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (

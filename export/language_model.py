@@ -12,7 +12,7 @@ from .shards import index_file, weight_files
 
 NONE = "none"
 DEFAULT = "acestep-5Hz-lm-0.6B"  # of the documents
-CODES = 64_000  # what FSQ levels [8,8,8,5,5,5] have a meaning for (model facts C1)
+CODES = 64_000  # what FSQ levels [8,8,8,5,5,5] have a meaning for (docs/model.md, Sources)
 TOKENIZER = "tokenizer.json"
 TEMPLATE = "chat_template.jinja"
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")

@@ -34,7 +34,7 @@ class LmWork:
 
 
 def needs_lm(song: Mapping[str, Any]) -> bool:
-    """Whether a song request of the pipeline's cannot be served without the LM (behaviour 2)."""
+    """Whether a song request of the pipeline's cannot be served without the LM (docs/behaviour.md)."""
     part = TASKS[song["task"]].lm
     if part is LmPart.NOTHING:
         return False
@@ -77,7 +77,7 @@ def _is_instrumental(fields: Fields, said: Hints) -> bool:
 
 
 def _needed(fields: Fields, material: Material) -> Iterator[str]:
-    """The fields that the song cannot do without the LM, as behaviour 2 has them."""
+    """The fields that the song cannot do without the LM, as docs/behaviour.md has them."""
     part = TASKS[fields["task_type"]].lm
     if fields["thinking"] and part is LmPart.CODES and not material.codes:
         yield "thinking"

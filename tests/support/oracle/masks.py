@@ -1,6 +1,6 @@
 """Which latent frames a song has, which of them are made anew, and what the DiT sees of the source.
 
-Sources: upstream's conditioning_masks.py, conditioning_target.py and padding_utils.py; behaviour 5 for lengths.
+Sources: upstream's conditioning_masks.py, conditioning_target.py and padding_utils.py; docs/behaviour.md for lengths.
 """
 
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ def place(source: Floats, start: float, end: float | None) -> Placed:
 def canvas(samples: int, begin: int, end: int) -> Canvas:
     """The canvas of a song whose region is [begin, end) samples.
 
-    Upstream floors both ends; a region that ends with the song has its last frame too (behaviour 5), and no region is
-    empty.
+    Upstream floors both ends; a region that ends with the song has its last frame too (docs/behaviour.md), and no
+    region is empty.
     """
     frames = frames_of(samples)
     first = min(begin // HOP, frames - 1)

@@ -1,7 +1,7 @@
 """Every text that the DiT and the 5 Hz LM are given.
 
 Sources: upstream's constants.py, conditioning_text.py, metadata_utils.py and task_utils.py for the DiT,
-llm_inference.py for the LM; the turns are Qwen's ChatML; the block is PyYAML's own layout (model facts C5).
+llm_inference.py for the LM; the turns are Qwen's ChatML; the block is PyYAML's own layout (docs/lm.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ def stems_caption(instruction: str, caption: str, whole: str, mask_mode: str) ->
 
 
 def lyric_text(language: str, lyrics: str, instrumental: bool = False) -> str:
-    """The lyric branch's text; songs without singing have a marker that the models were trained on (model facts A6)."""
+    """The lyric branch's text; songs without singing have a marker that the models know (docs/model.md, Texts)."""
     if instrumental or lyrics.strip().lower() in ("[inst]", "[instrumental]"):
         lyrics = "[Instrumental]"
     return f"# Languages\n{language}\n\n# Lyric\n{lyrics}<|endoftext|>"
@@ -87,7 +87,7 @@ def dit_texts(request: Mapping[str, Any], seconds: float, is_stems_model: bool =
         "lyric_text": lyric_text(
             request.get("vocal_language") or "en", request.get("lyrics", ""), request.get("instrumental", False)),
     }
-    # behaviour 7: a repaint ignores the strength, and a song without a source has none.
+    # docs/behaviour.md: a repaint ignores the strength, and a song without a source has none.
     if request.get("cover_strength", 1) < 1 and task not in ("text2music", "repaint"):
         texts["later_text"] = caption_text(PLAIN, caption, *metas)
     return texts

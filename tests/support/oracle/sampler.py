@@ -2,7 +2,7 @@
 
 x_t = t·noise + (1 − t)·data and v = noise − data. Arrays are a song's visible frames [T, 64]; sums are in double.
 Sources, beside upstream's generate_audio: APG, Sadat et al., arXiv 2410.02416; DCW, Yu et al., arXiv 2604.16044;
-Haar, 1910; model facts D4 and D5.
+Haar, 1910; docs/model.md.
 """
 
 import math
@@ -53,8 +53,8 @@ def step(
 ) -> Doubles:
     """x at t_next. `noise` [T, 64] is the fresh noise of a stochastic step.
 
-    The stochastic step takes the schedule's own t_next on every model (behaviour 7; upstream's base models take the
-    unshifted one). A turbo's last step is x − v·t whatever the method; a base model's last one is like its others.
+    The stochastic step takes the schedule's own t_next on every model (docs/behaviour.md; upstream's base models take
+    the unshifted one). A turbo's last step is x − v·t whatever the method; a base model's last one is like its others.
     """
     v = smooth(bound(guided(x, t, evaluate, options, memory), x, options), memory.velocity, options)
     seen = v

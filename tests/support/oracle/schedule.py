@@ -1,6 +1,7 @@
 """The times a song is sampled at.
 
-Sources: upstream's generate_audio of the turbo and base models; model facts D3; behaviour 7 for what a turbo snaps to.
+Sources: upstream's generate_audio of the turbo and base models; docs/model.md; docs/behaviour.md for what a turbo
+snaps to.
 """
 
 from collections.abc import Sequence

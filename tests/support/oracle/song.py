@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from pipeline.noise import draw_normal  # the definition of a seed (behaviour 4), which nothing else can give
+from pipeline.noise import draw_normal  # the definition of a seed (docs/behaviour.md), which nothing else can give
 
 from . import masks, prompts, repaint, schedule, timbre
 from .masks import Floats

@@ -1,7 +1,7 @@
 """Which part of a reference is heard, and where its timbre stands among what the DiT attends to.
 
 Sources: upstream's io_audio.py (three windows of ten seconds, at random places), conditioning_embed.py and
-pack_sequences; behaviour 7 for the fixed places.
+pack_sequences; docs/behaviour.md for the fixed places.
 """
 
 from dataclasses import dataclass

@@ -18,8 +18,9 @@ from .lm.facts import load as load_lm
 class Dit:
     """One diffusion transformer: its facts.json and its silence latent.
 
-    `silence` is float32 [15000, 64]: 600 s of what the VAE makes of silence (model facts D6). `null_condition` is
-    float32 [H], what a base model attends to in every slot of its unconditional row (D5); turbo models have none.
+    `silence` is float32 [15000, 64]: 600 s of what the VAE makes of silence (docs/model.md, DiT). `null_condition` is
+    float32 [H], what a base model attends to in every slot of its unconditional row (the same, Guidance); turbo models
+    have none.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Classifier-free guidance of base models (model facts D5): two velocities become one.
+"""Classifier-free guidance of base models (docs/model.md, Guidance): two velocities become one.
 
 All arrays are one track's own valid frames, float32 [T, 64]; padding of a shared call must be cut off before, because
 both methods look at a whole column or row.

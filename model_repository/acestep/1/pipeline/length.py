@@ -6,7 +6,7 @@ from dataclasses import dataclass
 SAMPLE_RATE = 48_000
 HOP = 1_920
 LATENT_CHANNELS = 64
-# The shortest sequence the DiT was trained on (model facts D6).
+# The shortest sequence the DiT was trained on (docs/model.md, DiT).
 MIN_DIT_FRAMES = 128
 # DiT calls are padded to a multiple of this, alone or among others: vector units then sum every song's rows in the
 # same order, which keeps a song's bits the same whoever shares its call.

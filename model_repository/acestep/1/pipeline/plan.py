@@ -36,7 +36,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Later:
-    """From step `begin` on the song follows no source any more, and this prompt (model facts E, cover strength)."""
+    """From step `begin` on the song follows no source any more, and this prompt (docs/model.md, Sources)."""
 
     begin: int
     prompt: TokenIds

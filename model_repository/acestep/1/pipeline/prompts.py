@@ -1,4 +1,4 @@
-"""The two texts a DiT is conditioned on (model facts A1 to A3)."""
+"""The two texts a DiT is conditioned on (docs/model.md, Texts)."""
 
 import re
 from dataclasses import dataclass

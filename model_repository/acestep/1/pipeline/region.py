@@ -1,4 +1,4 @@
-"""Where a source lies on its song's time line, and which part of it is made anew (model facts E)."""
+"""Where a source lies on its song's time line, and which part of it is made anew (docs/model.md, Sources)."""
 
 from dataclasses import dataclass
 

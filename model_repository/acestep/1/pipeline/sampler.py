@@ -1,4 +1,4 @@
-"""The formulas of a flow-matching step (model facts D4): x_t = t·noise + (1−t)·data, v = noise − data.
+"""The formulas of a flow-matching step (docs/model.md, Steps): x_t = t·noise + (1−t)·data, v = noise − data.
 
 All arrays are one track's own visible frames, float32 [T, 64].
 """

@@ -1,4 +1,4 @@
-"""Timestep schedules: the decreasing t values a sampler walks through (model facts D3)."""
+"""Timestep schedules: the decreasing t values a sampler walks through (docs/model.md, Schedules)."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Reference audio: the half minute whose sound a song takes on (model facts E)."""
+"""Reference audio: the half minute whose sound a song takes on (docs/model.md, Condition)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Prompts as token ids, by the text encoder's own tokenizer (model facts A4)."""
+"""Prompts as token ids, by the text encoder's own tokenizer (docs/model.md, Texts)."""
 
 from dataclasses import dataclass
 from pathlib import Path

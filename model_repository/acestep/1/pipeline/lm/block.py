@@ -1,4 +1,4 @@
-"""The metadata block that the LM writes and reads: `<think>`, YAML lines, `</think>` (model facts C5, C9)."""
+"""The metadata block that the LM writes and reads: `<think>`, YAML lines, `</think>` (docs/lm.md)."""
 
 import re
 from dataclasses import dataclass, fields, replace

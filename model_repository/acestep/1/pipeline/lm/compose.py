@@ -62,7 +62,7 @@ class Composition:
 
 
 def needed_for(request: SongRequest) -> str | None:
-    """The field that cannot be served without the LM, if there is one (behaviour 2)."""
+    """The field that cannot be served without the LM, if there is one (docs/behaviour.md, When the LM is needed)."""
     if request.kind == "codes":
         return None
     if request.kind != "song":

@@ -1,4 +1,4 @@
-"""Who wins: what the user said against what the LM wrote (behaviour 3)."""
+"""Who wins: what the user said against what the LM wrote (docs/behaviour.md, Who wins)."""
 
 from collections.abc import Sequence
 from dataclasses import replace

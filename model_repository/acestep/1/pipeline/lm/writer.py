@@ -21,7 +21,7 @@ _PARTINGS: set[asyncio.Task[None]] = set()  # an event loop itself does not hold
 
 @dataclass(frozen=True)
 class Voice:
-    """How the LM's words are chosen (behaviour 4), the same for all that a song has it write."""
+    """How the LM's words are chosen (docs/behaviour.md, Seeds), the same for all that a song has it write."""
 
     temperature: float
     top_k: int
