@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.batcher import pick
+from pipeline.batcher import MAX_PADDING, pick
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ def test_all_that_fit_go_together():
 
 
 def test_padding_counts():
-    # Two rows of 160 fit; a third would make 3 × 160.
-    assert names([100, 160, 100], 400) == ["a", "b"]
+    # Two rows of 130 fit; a third would make 3 × 130.
+    assert names([100, 130, 100], 380) == ["a", "b"]
 
 
 def test_a_later_one_that_fits_passes_one_that_does_not():
     assert names([100, 900, 100], 300) == ["a", "c"]
 
 
-def test_nobody_is_padded_beyond_twice_its_length():
-    assert names([100, 250, 150], 10_000) == ["a", "c"]
+def test_nobody_is_padded_beyond_a_third_of_its_length():
+    assert names([100, 140, 130], 10_000) == ["a", "c"]
 
 
 def test_the_first_always_goes():
@@ -56,7 +56,7 @@ def test_any_queue_is_served_in_its_order_within_the_budget():
         assert all(a.name < b.name for a, b in pairwise(call))
         longest = max(track.tokens for track in call)
         assert len(call) == 1 or len(call) * longest <= budget
-        assert longest <= 2 * min(track.tokens for track in call)
+        assert longest <= MAX_PADDING * min(track.tokens for track in call)
 
 
 def test_conditions_count():

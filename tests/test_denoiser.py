@@ -51,7 +51,7 @@ def expected(item: Track) -> np.ndarray:
 
 
 async def test_rows_of_other_lengths_share_a_call():
-    tracks = [track(1, 200, 20), track(2, 131, 33), track(3, 256, 7, (0.9, 0.6, 0.3))]
+    tracks = [track(1, 200, 20), track(2, 231, 33), track(3, 300, 7, (0.9, 0.6, 0.3))]
     wanted = [expected(item) for item in tracks]
     dit = Dit()
     denoiser = Denoiser(dit, 10_000)
@@ -60,12 +60,12 @@ async def test_rows_of_other_lengths_share_a_call():
         np.testing.assert_allclose(result, want, rtol=1e-4, atol=1e-4)
     assert [len(call.timestep) for call in dit.calls] == [3, 3, 1]
     first = dit.calls[0]
-    assert first.hidden_states.shape == (3, 256, 64)
+    assert first.hidden_states.shape == (3, 320, 64)
     assert first.encoder_mask.shape == (3, 64)
-    assert first.latent_mask.sum(1).tolist() == [200, 131, 256]
+    assert first.latent_mask.sum(1).tolist() == [200, 231, 300]
     assert first.encoder_mask.sum(1).tolist() == [20, 33, 7]
-    assert not first.hidden_states[1, 131:].any()
-    assert dit.calls[2].hidden_states.shape == (1, 256, 64)
+    assert not first.hidden_states[1, 231:].any()
+    assert dit.calls[2].hidden_states.shape == (1, 320, 64)
     assert dit.calls[2].timestep[0, 0] == np.float32(0.3)
 
 

@@ -12,8 +12,8 @@ from tests.support.cases import BASE, tune
 
 SONGS: list[dict[str, Any]] = [
     {"caption": "a", "duration": 10, "steps": 7, "guidance_scale": 5.0, "seeds": [1]},
-    {"caption": "b " * 150, "lyrics": "la la\n" * 30, "duration": 14.3, "steps": 9, "guidance_scale": 1, "seeds": [2]},
-    {"caption": "c 🎹", "duration": 17.77, "steps": 5, "guidance_scale": 2.0, "use_adg": True, "seeds": [3]},
+    {"caption": "b " * 150, "lyrics": "la la\n" * 30, "duration": 11.7, "steps": 9, "guidance_scale": 1, "seeds": [2]},
+    {"caption": "c 🎹", "duration": 12.77, "steps": 5, "guidance_scale": 2.0, "use_adg": True, "seeds": [3]},
     {"caption": "d", "duration": 12, "timesteps": [0.9, 0.6, 0.5, 0.2], "cfg_interval": [0.4, 0.7], "seeds": [4]},
     {"caption": "e", "task": "lego", "src_audio": tune(11.3), "steps": 6, "infer_method": "sde", "seeds": [5]},
 ]
