@@ -4,9 +4,8 @@ import asyncio
 import time
 from contextlib import aclosing
 
-import numpy as np
-
 from bench.scrape import scrape, total
+from bench.songs import tones
 from embedded.stack_file import StackFile
 from frontend.songs.client import SongClient
 from frontend.songs.events import Step
@@ -42,8 +41,7 @@ def _bound(lags: dict[float, float], share: float) -> float:
 
 async def _songs(grpc: str, rounds: int) -> None:
     client = SongClient(grpc)
-    tones = np.sin(np.arange(120 * 48_000, dtype=np.float32) * 0.05)
-    upload: Floats = np.stack([tones, tones[::-1]]) * np.float32(0.5)
+    upload = tones(120)
 
     async def heard() -> Floats:
         return upload

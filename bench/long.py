@@ -5,11 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import soundfile
 
 from bench.memory import PeakMemory, shared_memory, usage
-from bench.songs import make, order
+from bench.songs import make, order, tones
 from embedded.stack_file import StackFile
 
 SECONDS = 600.0
@@ -27,7 +26,7 @@ RETURNED = 1.2
 def measure_long(running: StackFile) -> None:
     """Prints time and memory of each kind of song; before all of them each kind is sung once for ten seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        short, long = _tones(Path(folder) / "short.wav", 10.0), _tones(Path(folder) / "long.wav", SECONDS)
+        short, long = _saved(Path(folder) / "short.wav", 10.0), _saved(Path(folder) / "long.wav", SECONDS)
         for name, fields in KINDS.items():
             make(running.api, order(10.0, **fields), short if name == "cover" else None)
         for name, fields in KINDS.items():
@@ -48,8 +47,7 @@ def measure_long(running: StackFile) -> None:
                       f"{now / held.own:.2f}{verdict} |", flush=True)
 
 
-def _tones(file: Path, seconds: float) -> Path:
-    """A stereo file of two tones."""
-    tones = np.sin(np.arange(round(seconds * 48_000), dtype=np.float32) * 0.05)
-    soundfile.write(file, (np.stack([tones, tones[::-1]]) * np.float32(0.5)).T, 48_000, subtype="FLOAT")
+def _saved(file: Path, seconds: float) -> Path:
+    """The file, with tones to upload."""
+    soundfile.write(file, tones(seconds).T, 48_000, subtype="FLOAT")
     return file

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+
+from frontend.songs.wire import Floats
 
 LYRICS = "[verse]\nSoft notes in the morning light\n[chorus]\nStay"
 CAPTION = "lo-fi piano, rain on a window"
@@ -16,6 +19,13 @@ def order(seconds: float, **fields: Any) -> dict[str, Any]:
     """The body of one song: `fields` of the API beside the words that every benchmark sings."""
     return {"caption": CAPTION, "lyrics": LYRICS, "audio_duration": seconds, "audio_format": "wav", "batch_size": 1,
             "seed": 42, "use_random_seed": False, **fields}
+
+
+def tones(seconds: float) -> Floats:
+    """Two tones to be uploaded, float32 [2, n]."""
+    tone = np.sin(np.arange(round(seconds * 48_000), dtype=np.float32) * 0.05)
+    both: Floats = np.stack([tone, tone[::-1]]) * np.float32(0.5)
+    return both
 
 
 def make(api: str, body: dict[str, Any], source: Path | None = None, wait: float = 0.2) -> float:

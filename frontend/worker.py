@@ -266,10 +266,8 @@ def _result(
     file, also where all of them follow the same one.
     """
     return {
-        "audio": [file.path for file in files], "model": done.model, "seeds": list(done.seeds),
-        "duration": done.duration, "schedule": list(done.schedule), "timings": dict(done.timings),
-        "notes": list(done.notes), "metadata": dict(done.metadata),
-        **_lm(done, catalogue),
+        **_known(done, catalogue),
+        "audio": [file.path for file in files], "duration": done.duration, "schedule": list(done.schedule),
         "codes": [list(codes.get(item, codes[0])) for item in range(len(files))] if codes else None,
     }
 
@@ -279,13 +277,17 @@ def _found(
 ) -> dict[str, Any]:
     """What a job's record keeps of an analysis, under the names of a song's."""
     return {
-        "audio": [], "model": findings.model, "seeds": list(findings.seeds),
-        "duration": findings.metadata.get("duration"), "timings": dict(findings.timings),
-        "notes": list(findings.notes), "metadata": dict(findings.metadata), **_lm(findings, catalogue),
+        **_known(findings, catalogue),
+        "audio": [], "duration": findings.metadata.get("duration"),
         "codes": [list(codes[0])] if codes else None,
     }
 
 
-def _lm(done: Done | Findings, catalogue: Catalogue | None) -> dict[str, Any]:
+def _known(done: Done | Findings, catalogue: Catalogue | None) -> dict[str, Any]:
+    """What both have."""
     lm = None if catalogue is None else catalogue.lm
-    return {"lm": None if done.lm is None else asdict(done.lm), "lm_model": None if lm is None else lm.name}
+    return {
+        "model": done.model, "seeds": list(done.seeds), "timings": dict(done.timings), "notes": list(done.notes),
+        "metadata": dict(done.metadata), "lm": None if done.lm is None else asdict(done.lm),
+        "lm_model": None if lm is None else lm.name,
+    }

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -198,6 +198,19 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripted]:
     running = start(folder / "stack", make(folder), frontend=False)
     yield Scripted(running.triton_grpc, next((folder / "repository").rglob("model.py")).parent)
     assert running.stop() == 0, running.output
+
+
+@pytest.fixture(scope="session")
+async def chat_client(scripted: Scripted, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a chat API whose songs are scripted."""
+    from frontend.chat.routes import create_app
+    from tests.serving import served
+
+    async with (
+        scripted.frontend(tmp_path_factory.mktemp("chat")) as services,
+        served(create_app(services)) as running,
+    ):
+        yield running
 
 
 @pytest.fixture(scope="session")

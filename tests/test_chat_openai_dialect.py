@@ -15,22 +15,11 @@ from frontend.chat.files import SongFile
 from frontend.chat.form import read_form
 from frontend.chat.openai import pieces
 from frontend.chat.reply import NOT_WRITTEN
-from frontend.chat.routes import create_app
 from frontend.errors import RequestError
-from tests.serving import served
 from tests.test_chat_stream import PATH, body, chunks
 
 WAV = {"audio": {"format": "wav"}}
 FORMATS = ", ".join(SONG_FORMATS)
-
-
-@pytest.fixture(scope="module")
-async def client(scripted, tmp_path_factory):
-    async with (
-        scripted.frontend(tmp_path_factory.mktemp("state")) as services,
-        served(create_app(services)) as running,
-    ):
-        yield running
 
 
 def seconds(data):
@@ -38,9 +27,9 @@ def seconds(data):
     return len(samples) / rate
 
 
-async def test_the_whole_answer(client):
+async def test_the_whole_answer(chat_client):
     sent = body("soft piano", lyrics="[Verse]\nla", **WAV)
-    made = (await client.post(PATH, json=sent)).json()
+    made = (await chat_client.post(PATH, json=sent)).json()
     assert list(made) == ["id", "object", "created", "model", "choices", "usage", "system_fingerprint"]
     [choice] = made["choices"]
     audio = choice["message"].pop("audio")
@@ -54,13 +43,13 @@ async def test_the_whole_answer(client):
     assert seconds(audio["data"]) == 0.1
 
 
-async def test_an_instrumental_has_no_transcript(client):
-    made = (await client.post(PATH, json=body("soft piano", lyrics="[inst]", **WAV))).json()
+async def test_an_instrumental_has_no_transcript(chat_client):
+    made = (await chat_client.post(PATH, json=body("soft piano", lyrics="[inst]", **WAV))).json()
     assert made["choices"][0]["message"]["audio"]["transcript"] == ""
 
 
-async def test_the_pieces_of_a_stream(client):
-    heard = [chunk for _, chunk in await chunks(client, body("plan:x meta", lyrics="la la", **WAV))]
+async def test_the_pieces_of_a_stream(chat_client):
+    heard = [chunk for _, chunk in await chunks(chat_client, body("plan:x meta", lyrics="la la", **WAV))]
     assert {tuple(chunk) for chunk in heard} == {("id", "object", "created", "model", "choices")}
     told = [chunk["choices"][0]["delta"] for chunk in heard]
     assert told[0] == {"role": "assistant", "content": ""}
@@ -83,17 +72,17 @@ async def test_a_long_song_comes_in_many_pieces():
     assert base64.b64decode("".join(told), validate=True) == raw
 
 
-async def test_signs_of_life_are_no_text(client, monkeypatch):
+async def test_signs_of_life_are_no_text(chat_client, monkeypatch):
     monkeypatch.setattr("frontend.chat.song.BEAT_SECONDS", 0.05)
-    told = [chunk["choices"][0]["delta"] for _, chunk in await chunks(client, body("wait:0.4", **WAV))]
+    told = [chunk["choices"][0]["delta"] for _, chunk in await chunks(chat_client, body("wait:0.4", **WAV))]
     assert told.count({}) >= 3, "signs of life and the end"
     assert "".join(delta.get("content", "") for delta in told) == ""
 
 
 @pytest.mark.parametrize("path", [PATH, f"/api{PATH}"])
-async def test_an_error_is_told_as_openai_and_openrouter_do(client, path, monkeypatch):
+async def test_an_error_is_told_as_openai_and_openrouter_do(chat_client, path, monkeypatch):
     monkeypatch.setattr("tests.test_chat_stream.PATH", path)
-    heard = [chunk for _, chunk in await chunks(client, body("fail:400", n=2, **WAV))]
+    heard = [chunk for _, chunk in await chunks(chat_client, body("fail:400", n=2, **WAV))]
     error = {"message": "caption: told to fail", "type": "invalid_request_error", "code": 400}
     end = [chunk for chunk in heard if "error" in chunk]
     assert [chunk["error"] for chunk in end] == [error] * (1 if path.startswith("/api") else 2)

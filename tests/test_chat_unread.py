@@ -6,22 +6,11 @@ import pytest
 
 from frontend.chat.fields import read
 from frontend.chat.messages import deciding_message
-from frontend.chat.routes import create_app
 from frontend.chat.unread import unread
-from tests.serving import served
 from tests.test_chat_stream import PATH, body, chunks
 
 USER = {"role": "user", "content": "<prompt>x</prompt>"}
 NAMED = "not used, because nothing here has such a name: "
-
-
-@pytest.fixture(scope="module")
-async def client(scripted, tmp_path_factory):
-    async with (
-        scripted.frontend(tmp_path_factory.mktemp("state")) as services,
-        served(create_app(services)) as running,
-    ):
-        yield running
 
 
 def notes(messages=(USER,), **sent):
@@ -92,23 +81,23 @@ def test_messages_and_parts_that_are_not_used(messages, lines):
 
 
 @pytest.mark.parametrize("message", ASSISTANT, ids=range(len(ASSISTANT)))
-async def test_earlier_answers_are_no_error(client, message):
-    answer = await client.post(PATH, json={"messages": [USER, message, USER], "audio_format": "wav"})
+async def test_earlier_answers_are_no_error(chat_client, message):
+    answer = await chat_client.post(PATH, json={"messages": [USER, message, USER], "audio_format": "wav"})
     assert answer.status_code == 200, answer.text[:300]
     assert answer.json()["notes"] == [ALONE]
 
 
-async def test_notes_are_the_last_key_of_an_answer_and_of_a_stream(client):
+async def test_notes_are_the_last_key_of_an_answer_and_of_a_stream(chat_client):
     sent = body("x", max_tokens=5, guidance_scale=3, tags="\u2028pop")
     lines = ["guidance_scale was not used: tiny-turbo is a turbo model, without guidance", f"{NAMED}max_tokens, tags"]
-    made = (await client.post(PATH, json=sent)).json()
+    made = (await chat_client.post(PATH, json=sent)).json()
     assert (list(made)[-2:], made["notes"]) == (["usage", "notes"], lines)
     for options in ({}, {"stream_options": {"include_usage": True}}, {"audio": {"format": "wav"}}, {"n": 2}):
-        *heard, last = [chunk for _, chunk in await chunks(client, sent | options)]
+        *heard, last = [chunk for _, chunk in await chunks(chat_client, sent | options)]
         assert (list(last)[-1], last["notes"]) == ("notes", lines)
         assert not any("notes" in chunk for chunk in heard)
 
 
-async def test_without_notes_there_is_no_such_key(client):
-    assert list((await client.post(PATH, json=body("x"))).json())[-1] == "usage"
-    assert not any("notes" in chunk for _, chunk in await chunks(client, body("x")))
+async def test_without_notes_there_is_no_such_key(chat_client):
+    assert list((await chat_client.post(PATH, json=body("x"))).json())[-1] == "usage"
+    assert not any("notes" in chunk for _, chunk in await chunks(chat_client, body("x")))

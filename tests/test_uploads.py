@@ -27,7 +27,7 @@ from frontend.services import Services
 from frontend.settings import resolve
 from frontend.songs.wire import encode
 from frontend.uploads import Uploads
-from tests.support.waiting import until
+from tests.support.waiting import counted_turns, until
 from tests.test_native_fields import BOTH
 
 ONLY = f"it must be {FORMATS}"
@@ -286,20 +286,10 @@ async def test_a_body_may_come_in_any_pieces(tmp_path, size):
 
 
 async def test_others_get_their_turn_while_a_body_that_is_there_is_read(tmp_path):
-    turns = 0
-
-    async def others():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    other = asyncio.create_task(others())
-    async with Uploads(tmp_path).intake() as intake:
+    async with counted_turns() as turns, Uploads(tmp_path).intake() as intake:
         body = raw(b"a", SOUND[:1_000_000])
         assert await read_form(RAW["Content-Type"], pieces(body, len(body)), 1000, intake)
-    other.cancel()
-    assert turns >= len(body) >> 14
+    assert turns[0] >= len(body) >> 14
 
 
 def test_a_request_without_files_needs_no_thread(tmp_path):

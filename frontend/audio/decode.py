@@ -69,19 +69,11 @@ def decode(path: Path) -> Iterator[Floats]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Sound]:
-    """The file by libsndfile; by FFmpeg where libsndfile does not know it, and every mp3.
-
-    libsndfile guesses how long an mp3 is that does not say so, stops there, and takes a damaged one for its end.
-    """
-    try:
-        stream = _Stream(path)
-    except soundfile.LibsndfileError:
-        stream = None
-    if stream is None or stream.format == "MP3":
+    """The file by libsndfile, or by FFmpeg."""
+    stream = _by_libsndfile(path)
+    if stream is None:
         from .ffmpeg import open_sound  # takes a tenth of a second, which most files do without
 
-        if stream is not None:
-            stream.close()
         with open_sound(path) as sound:
             yield sound
         return
@@ -101,6 +93,21 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]
 
     def seekable(self) -> bool:
         return False
+
+
+def _by_libsndfile(path: Path) -> _Stream | None:
+    """The open file; None where libsndfile does not know it, and for every mp3.
+
+    It guesses how long an mp3 is that does not say so, stops there, and takes a damaged frame for the end.
+    """
+    try:
+        stream = _Stream(path)
+    except soundfile.LibsndfileError:
+        return None
+    if stream.format != "MP3":
+        return stream
+    stream.close()
+    return None
 
 
 def _blocks(stream: _Stream) -> Iterator[Floats]:

@@ -84,10 +84,17 @@ def read_openai_audio(body: Mapping[str, object]) -> Fields:
 
 def object_at(body: Mapping[str, object], *names: str) -> Mapping[str, object]:
     """The first object by one of `names`, empty when there is none. Errors: RequestError 400 for another value."""
-    name, value = next(((name, body[name]) for name in names if body.get(name) not in (None, "", [])), ("", None))
-    if value is not None and not isinstance(value, Mapping):
-        raise RequestError(400, f"{name}: must be an object")
-    return value or {}
+    for name in given(body, *names)[:1]:
+        value = body[name]
+        if not isinstance(value, Mapping):
+            raise RequestError(400, f"{name}: must be an object")
+        return value
+    return {}
+
+
+def given(body: Mapping[str, object], *names: str) -> list[str]:
+    """Those of the names of an object by which something is sent."""
+    return [name for name in names if body.get(name) not in (None, "", [])]
 
 
 def _with_openai_format(fields: Fields, audio: Fields) -> Fields:

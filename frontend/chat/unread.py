@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from frontend.fields import Fields
+from frontend.fields import Fields, is_blank
 from frontend.unbuilt import NAMES as UNBUILT
 from frontend.unread import listed
 
-from .fields import AUDIO, CONFIGS, REFUSED, TABLE
+from .fields import AUDIO, CONFIGS, REFUSED, TABLE, given
 from .form import OPTIONS, STREAM_OPTIONS
 from .messages import Message
 
@@ -48,14 +48,14 @@ def _strangers(body: Mapping[str, object]) -> Iterator[str]:
     """The names that no field has, with the path to them."""
     yield from (name for name, value in body.items() if name not in _FLAT and _is_sent(value))
     for names, known in _OBJECTS:
-        given = [name for name in names if body.get(name) not in (None, "", [])]
-        for name in given[:1]:
+        sent = given(body, *names)
+        for name in sent[:1]:
             inner = body[name]
             assert isinstance(inner, Mapping), "another value was refused"
             yield from (f"{names[0]}.{part}" for part, value in inner.items() if _is_sent(value) and part not in known)
-        yield from given[1:]
+        yield from sent[1:]
 
 
 def _is_sent(value: object) -> bool:
     """Whether a client means something by a value; false and 0 are something."""
-    return not (value is None or value in ([], {}) or (isinstance(value, str) and not value.strip()))
+    return not is_blank(value) and value != {}

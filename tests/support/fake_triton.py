@@ -1,7 +1,6 @@
 """The `acestep` model.py in this process: a scripted pb_utils whose models answer zeros, or wait to be let go on."""
 
 import asyncio
-import importlib.util
 import json
 import sys
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pytest
 from pipeline import facts
 from pipeline.tokens import PromptTokenizer
 from tests.support import python_stub
+from tests.support.waiting import until
 
 FINAL = 1
 
@@ -135,14 +135,9 @@ class Shell:
             get_output_tensor_by_name=lambda r, name: next(t for t in r.output_tensors if t.name() == name))
         for code in ("INVALID_ARG", "CANCELLED", "UNAVAILABLE", "INTERNAL"):
             setattr(utils.TritonError, code, code)
-        monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
         monkeypatch.delitem(sys.modules, "pipeline.bls", raising=False)
         monkeypatch.setattr(sys, "path", list(sys.path))
-        spec = importlib.util.spec_from_file_location("acestep_shell", repository / "acestep" / "1" / "model.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = python_stub.load(monkeypatch, repository / "acestep" / "1" / "model.py", utils, "acestep_shell")
         monkeypatch.setattr(facts, "load", _load)
         monkeypatch.setattr(module, "PromptTokenizer", _tokenizer)
         self.model = module.TritonPythonModel()
@@ -158,9 +153,7 @@ class Shell:
 
     async def until_called(self, model: str) -> None:
         """Until a model of that name (or end of a name) has been called."""
-        async with asyncio.timeout(10):
-            while not any(name.endswith(model) for name in self.called):  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: any(name.endswith(model) for name in self.called), 10)
 
     def let_go(self) -> None:
         """What waits goes on, and nothing is held any more."""

@@ -79,8 +79,8 @@ def stub(answer: Callable[[str], Mapping[str, Any]] = lambda model: {}, tensor: 
     return module
 
 
-def load(monkeypatch: Any, path: str, pb_utils: ModuleType, name: str = "model") -> Any:
-    """The module of a file of this checkout, run on that stub; nothing else gets to see it.
+def load(monkeypatch: Any, path: str | Path, pb_utils: Any, name: str = "model") -> Any:
+    """The module of a file of this checkout, or at an absolute path, run on that stub; nothing else gets to see it.
 
     A module of a package needs its `name`, for what it imports from there.
     """

@@ -9,8 +9,8 @@ attention makes a token of a long song dearer than one of a short song.
 - Nobody is more than its own last share of a call ahead of the least served. So a song that often joins calls of
   others, where there was room for it, does not pay for that by waiting many steps later.
 
-Between two steps of a song each other song therefore receives at most as much as that song in one step, and what one
-step of its own goes beyond that, because a step cannot be interrupted.
+Between two steps of a song each other song therefore receives a bounded share: at most twice what that song has in one
+step and what it has itself in one, because a step cannot be interrupted (tests/test_fairness.py).
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
